@@ -1,0 +1,65 @@
+import {
+  type CanActivate,
+  type ExecutionContext,
+  HttpStatus,
+  Inject,
+  Injectable,
+  SetMetadata,
+} from '@nestjs/common';
+import { LoginRequiredException } from '../errors.js';
+import { locate } from '../http/request-context.js';
+import { type ResolvedSessionOptions, SESSION_OPTIONS } from '../options/resolved-options.js';
+import { RequestSession } from '../session/request-session.js';
+import { SessionManager } from '../session/session-manager.js';
+import { isLocalPath } from './local-path.js';
+
+const PUBLIC = 'nest-session:public';
+
+/** Exempts a route, or a controller's routes, from an `AuthenticatedGuard` that is bound globally. */
+export const Public = (): MethodDecorator & ClassDecorator => SetMetadata(PUBLIC, true);
+
+/**
+ * Lets those in who are logged in.
+ *
+ * Everyone else gets 401, or, where `auth.loginPath` is set, browsers are redirected there: with the flash message
+ * `error`, and with the page they asked for under the session key `returnTo`. A client whose Accept header names
+ * JSON and not HTML gets the 401 all the same. A store that cannot be reached is a 503: the guard fails closed.
+ */
+@Injectable()
+export class AuthenticatedGuard implements CanActivate {
+  constructor(
+    private readonly sessions: SessionManager,
+    @Inject(SESSION_OPTIONS) private readonly options: ResolvedSessionOptions,
+  ) {}
+
+  async canActivate(context: ExecutionContext): Promise<boolean> {
+    if (
+      Reflect.hasMetadata(PUBLIC, context.getHandler()) ||
+      Reflect.hasMetadata(PUBLIC, context.getClass())
+    ) {
+      return true;
+    }
+    const at = locate(context);
+    const session = await this.sessions.acquire(at);
+    if (session.userId !== undefined) return true;
+
+    const { expired } = RequestSession.transactionOf(session);
+    const message = expired ? 'Session expired' : 'Please login to continue';
+    const { loginPath } = this.options.auth;
+    if (loginPath === undefined || !at.response || wantsJson(at.request.headers.accept)) {
+      throw new LoginRequiredException(message);
+    }
+    session.flash.set('error', message);
+    const reads = at.request.method === 'GET' || at.request.method === 'HEAD';
+    const asked = at.request.originalUrl ?? at.request.url;
+    // Only a page can be gone back to: repeating a POST as a GET would ask for something else.
+    if (reads && isLocalPath(asked) && asked !== loginPath) session.set('returnTo', asked);
+    // Any filter keeps a header and a status, so the redirect works whichever filter answers.
+    at.response.setHeader('Location', loginPath);
+    throw new LoginRequiredException(message, reads ? HttpStatus.FOUND : HttpStatus.SEE_OTHER, loginPath);
+  }
+}
+
+function wantsJson(accept: string | undefined): boolean {
+  return accept !== undefined && /[/+]json\b/i.test(accept) && !/\btext\/html\b|\bxhtml\b/i.test(accept);
+}

@@ -1,0 +1,27 @@
+import { createHmac, hkdfSync, type KeyObject, createSecretKey } from 'node:crypto';
+
+/** What a key is for. A key derived for one purpose is useless for another (ASVS 5.0 V9.2.2). */
+export type KeyPurpose = 'session-id';
+
+/**
+ * The application's secrets, newest first. Each purpose gets keys of its own: HKDF-SHA256 (RFC 5869) over the
+ * secret, no salt, info `nest-session/v1/<purpose>`, 32 bytes.
+ */
+export class KeyRing {
+  readonly #secrets: readonly Buffer[];
+
+  constructor(secrets: readonly Buffer[]) {
+    this.#secrets = secrets;
+  }
+
+  keysFor(purpose: KeyPurpose): readonly KeyObject[] {
+    return this.#secrets.map((secret) =>
+      createSecretKey(Buffer.from(hkdfSync('sha256', secret, '', `nest-session/v1/${purpose}`, 32))),
+    );
+  }
+}
+
+/** HMAC-SHA256 as 43 characters of base64url. */
+export function mac(key: KeyObject, message: string): string {
+  return createHmac('sha256', key).update(message).digest('base64url');
+}

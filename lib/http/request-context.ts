@@ -1,0 +1,126 @@
+import type { ExecutionContext } from '@nestjs/common';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { SessionUsageError } from '../errors.js';
+
+/** The parts of an HTTP request that sessions look at, on Express, on Fastify and on `node:http` itself. */
+export type HttpRequest = Pick<IncomingMessage, 'headers' | 'method' | 'url'> & {
+  readonly raw?: IncomingMessage;
+  readonly socket?: Socket & { readonly encrypted?: boolean };
+  /** `http` or `https`, as the adapter sees it: trusted proxies included. */
+  readonly protocol?: string;
+  readonly originalUrl?: string;
+  readonly res?: ServerResponse;
+  session?: unknown;
+};
+
+/** Where a session belongs: the request whose cookie names it, and what goes with that. */
+export interface Located {
+  readonly request: HttpRequest;
+  /** Absent where there is none to write a cookie to: sockets, subscriptions, bare requests. */
+  readonly response: ServerResponse | undefined;
+  /** What remembers the session: one per HTTP request, one per socket message. */
+  readonly owner: object;
+}
+
+/** Finds the request in the context of a controller, a GraphQL resolver or a gateway's message handler. */
+export function locate(context: ExecutionContext): Located {
+  switch (context.getType<string>()) {
+    case 'http': {
+      const http = context.switchToHttp();
+      return locateRequest(http.getRequest(), http.getResponse());
+    }
+    case 'graphql':
+      return locateGraphql(context.getArgByIndex(2));
+    case 'ws': {
+      const request = handshakeOf(context.switchToWs().getClient());
+      return { request, response: undefined, owner: context.getArgs() };
+    }
+    default:
+      throw new SessionUsageError(
+        `There is no HTTP request, and so no session, in a context of type "${context.getType()}". ` +
+          'Sessions work in http, graphql and ws contexts.',
+      );
+  }
+}
+
+/** Whether a context of this kind has a request: not every GraphQL subscription does, and no microservice. */
+export function hasRequest(context: ExecutionContext): boolean {
+  switch (context.getType<string>()) {
+    case 'http':
+      return true;
+    case 'graphql':
+      return isRequest(graphqlRequest(context.getArgByIndex(2)));
+    default:
+      return false;
+  }
+}
+
+/** The same for a bare request: Express's, Fastify's or Node's. */
+export function locateRequest(request: unknown, response?: unknown): Located {
+  if (!isRequest(request)) {
+    throw new SessionUsageError(
+      'This is no HTTP request: it has no headers. Pass the request or the ExecutionContext to open().',
+    );
+  }
+  const reply = (response ?? request.res) as { raw?: ServerResponse } | ServerResponse | undefined;
+  const raw = reply && 'raw' in reply && reply.raw ? reply.raw : (reply as ServerResponse | undefined);
+  return { request, response: raw, owner: request.raw ?? request };
+}
+
+/** Whether the request came over HTTPS, by the adapter's own trusted-proxy rules. */
+export function isHttps(request: HttpRequest): boolean {
+  return (request.protocol ?? (request.socket?.encrypted ? 'https' : 'http')) === 'https';
+}
+
+interface GraphqlContext {
+  readonly req?: unknown;
+  readonly res?: unknown;
+  readonly request?: unknown;
+  readonly reply?: { readonly request?: unknown };
+  readonly extra?: { readonly request?: unknown };
+}
+
+/** Apollo puts `req` and `res` in the context, Mercurius `reply`, graphql-ws `extra.request`. */
+function locateGraphql(context: GraphqlContext | undefined): Located {
+  const request = graphqlRequest(context);
+  if (!isRequest(request)) {
+    throw new SessionUsageError(
+      'There is no request in the GraphQL context. Put it there: GraphQLModule.forRoot({ context: (…) => ({ req, res }) }).',
+    );
+  }
+  return locateRequest(request, context?.res ?? context?.reply);
+}
+
+function graphqlRequest(context: GraphqlContext | undefined): unknown {
+  return context?.req ?? context?.request ?? context?.reply?.request ?? context?.extra?.request;
+}
+
+/** The upgrade requests of `ws` sockets, which the library itself does not keep; see {@link rememberUpgrades}. */
+const upgrades = new WeakMap<object, IncomingMessage>();
+
+/**
+ * Remembers the request behind each upgraded socket of a server that already accepts upgrades. (On one that does
+ * not, a listener would change how Node answers such requests.)
+ */
+export function rememberUpgrades(server: unknown): void {
+  const emitter = server as NodeJS.EventEmitter | undefined;
+  if (!emitter?.listenerCount?.('upgrade')) return;
+  emitter.prependListener('upgrade', (request: IncomingMessage, socket: Socket) =>
+    upgrades.set(socket, request),
+  );
+}
+
+/** socket.io keeps the handshake request on the socket; for `ws` it is found by the TCP socket underneath. */
+function handshakeOf(client: { request?: unknown; _socket?: object } | undefined): HttpRequest {
+  const request = client?.request ?? (client?._socket && upgrades.get(client._socket));
+  if (isRequest(request)) return request;
+  throw new SessionUsageError(
+    'There is no handshake request for this socket. Keep it when the client connects: ' +
+      'handleConnection(client, request) { client.request = request; }',
+  );
+}
+
+function isRequest(value: unknown): value is HttpRequest {
+  return typeof (value as HttpRequest | undefined)?.headers === 'object';
+}

@@ -1,0 +1,199 @@
+import { HttpException, HttpStatus } from '@nestjs/common';
+import { STATUS_CODES, type OutgoingHttpHeader, type ServerResponse } from 'node:http';
+
+/** What rides on a response: something to save before it, and something to put in its headers. */
+export interface Passenger {
+  /** Whether something waits to be saved; asked at every step of the response, so it has to be cheap. */
+  pending(): boolean;
+  /** Saves it. */
+  settle(): Promise<void>;
+  /** Puts its headers on; called once, just before they leave. Names and values already there may be changed. */
+  addHeaders(response: ServerResponse): void;
+  /** Whether there are headers to put on. */
+  hasHeaders(): boolean;
+  /** Saving failed: `settle()` rejected with `error`. */
+  failed(error: unknown): void;
+}
+
+type Step = 'writeHead' | 'write' | 'end' | 'flushHeaders';
+type Method = (...args: unknown[]) => unknown;
+
+interface Queued {
+  readonly step: Step;
+  readonly args: unknown[];
+}
+
+const STEPS: readonly Step[] = ['writeHead', 'write', 'end', 'flushHeaders'];
+const HEADER_CHANGES = ['setHeader', 'appendHeader', 'removeHeader'] as const;
+/** They describe a body that will not be sent. */
+const OF_THE_BODY =
+  /^(content-.*|transfer-encoding|etag|last-modified|location|cache-control|expires|accept-ranges)$/i;
+
+/**
+ * Makes a response wait for its passenger, whoever writes it: a filter, `@Res()`, `@Sse()`, a stream or Nest.
+ *
+ * While something is pending, each step (`writeHead`, `write`, `end`, `flushHeaders`) is queued and the passenger
+ * saved; then the steps run. If saving fails before the headers have left, the response becomes that error (503);
+ * if it fails after, the connection is cut, so that a truncated response cannot pass for a complete one.
+ */
+export class ResponseHook {
+  readonly #response: ServerResponse;
+  readonly #passenger: Passenger;
+  readonly #original: ReadonlyMap<Step, Method>;
+  #queue: Queued[] | undefined;
+  #sentBeforeHold = false;
+  #decorated = false;
+  #failed = false;
+
+  constructor(response: ServerResponse, passenger: Passenger) {
+    this.#response = response;
+    this.#passenger = passenger;
+    this.#original = new Map(STEPS.map((step) => [step, response[step] as Method]));
+    for (const step of STEPS) Reflect.set(response, step, (...args: unknown[]) => this.#take(step, args));
+    response.once('close', () => this.#closed());
+  }
+
+  /** Whether the headers are really gone, which `response.headersSent` does not tell while we hold them. */
+  get headersLeft(): boolean {
+    return this.#queue ? this.#sentBeforeHold : this.#response.headersSent;
+  }
+
+  /** Whether someone has begun to answer: from here on, saving and its failure are this hook's business. */
+  get answering(): boolean {
+    return this.#queue !== undefined || this.#response.headersSent || this.#response.writableEnded;
+  }
+
+  #take(step: Step, args: unknown[]): unknown {
+    // What is still written to a response that has become an error goes nowhere.
+    if (this.#failed) return step === 'write' ? false : this.#response;
+    if (this.#queue) return this.#enqueue(step, args);
+    if (this.#passenger.pending()) {
+      this.#hold();
+      return this.#enqueue(step, args);
+    }
+    return this.#run(step, args);
+  }
+
+  #run(step: Step, args: unknown[]): unknown {
+    if (step === 'writeHead' && !this.#decorated) {
+      this.#decorated = true;
+      if (this.#passenger.hasHeaders()) args = this.#decorate(args);
+    }
+    return this.#original.get(step)?.apply(this.#response, args);
+  }
+
+  #enqueue(step: Step, args: unknown[]): unknown {
+    const queue = this.#queue as Queued[];
+    if (step === 'writeHead' && queue.some((queued) => queued.step !== 'flushHeaders')) throw headersSent();
+    if (queue.at(-1)?.step === 'end') return step === 'write' ? false : this.#response;
+    queue.push({ step, args });
+    return step === 'write' ? false : this.#response;
+  }
+
+  /** To whoever looks, the response is under way: nobody answers twice, nobody changes its headers. */
+  #hold(): void {
+    const queue: Queued[] = [];
+    this.#sentBeforeHold = this.#response.headersSent;
+    this.#queue = queue;
+    Object.defineProperties(this.#response, {
+      headersSent: { configurable: true, get: () => true },
+      writableEnded: { configurable: true, get: () => queue.at(-1)?.step === 'end' },
+    });
+    const originals = HEADER_CHANGES.map((name) => this.#response[name]);
+    for (const name of HEADER_CHANGES) {
+      this.#response[name] = () => {
+        throw headersSent();
+      };
+    }
+    const release = () => {
+      this.#queue = undefined;
+      Reflect.deleteProperty(this.#response, 'headersSent');
+      Reflect.deleteProperty(this.#response, 'writableEnded');
+      HEADER_CHANGES.forEach((name, index) => Reflect.set(this.#response, name, originals[index]));
+    };
+    void this.#settle().then(
+      () => {
+        release();
+        this.#replay(queue);
+      },
+      (error: unknown) => {
+        release();
+        this.#passenger.failed(error);
+        this.#fail(error);
+      },
+    );
+  }
+
+  /** More may become pending while we wait. */
+  async #settle(): Promise<void> {
+    while (this.#passenger.pending()) await this.#passenger.settle();
+  }
+
+  #replay(queue: readonly Queued[]): void {
+    const response = this.#response;
+    let wrote = false;
+    for (const { step, args } of queue) {
+      if (response.destroyed) return;
+      this.#run(step, args);
+      wrote ||= step === 'write';
+    }
+    if (wrote && !response.writableEnded && !response.writableNeedDrain) response.emit('drain');
+  }
+
+  #fail(error: unknown): void {
+    const response = this.#response;
+    if (response.headersSent) {
+      this.#failed = true;
+      response.destroy();
+      return;
+    }
+    for (const name of response.getHeaderNames()) {
+      if (OF_THE_BODY.test(name)) response.removeHeader(name);
+    }
+    const status = error instanceof HttpException ? error.getStatus() : HttpStatus.INTERNAL_SERVER_ERROR;
+    const body = Buffer.from(JSON.stringify({ statusCode: status, message: STATUS_CODES[status] }));
+    response.setHeader('Content-Type', 'application/json; charset=utf-8');
+    response.setHeader('Content-Length', body.length);
+    response.setHeader('Cache-Control', 'no-store');
+    response.statusCode = status;
+    response.statusMessage = '';
+    this.#run('end', [body]);
+    this.#failed = true;
+  }
+
+  /** `writeHead(status, [message], [headers])`: its headers go where the passenger can see and change them. */
+  #decorate([status, ...rest]: unknown[]): unknown[] {
+    const headers = rest.find((arg) => typeof arg === 'object' && arg !== null);
+    if (Array.isArray(headers)) setFlat(this.#response, headers);
+    else if (headers) setAll(this.#response, headers as Record<string, OutgoingHttpHeader | undefined>);
+    this.#passenger.addHeaders(this.#response);
+    return typeof rest[0] === 'string' ? [status, rest[0]] : [status];
+  }
+
+  /** The client hung up, or the response is complete: what was never answered for is saved all the same. */
+  #closed(): void {
+    if (!this.#queue && this.#passenger.pending()) {
+      this.#settle().catch((error: unknown) => this.#passenger.failed(error));
+    }
+  }
+}
+
+function setAll(response: ServerResponse, headers: Record<string, OutgoingHttpHeader | undefined>): void {
+  for (const [name, value] of Object.entries(headers)) {
+    if (value !== undefined) response.setHeader(name, value);
+  }
+}
+
+/** Node's flat form, `[name, value, name, value]`, in which a name may occur more than once. */
+function setFlat(response: ServerResponse, headers: readonly unknown[]): void {
+  const flat = headers.flat() as string[];
+  for (let index = 0; index < flat.length; index += 2) response.removeHeader(flat[index]);
+  for (let index = 0; index < flat.length; index += 2) response.appendHeader(flat[index], flat[index + 1]);
+}
+
+function headersSent(): Error {
+  const error = new Error(
+    'Cannot change the response: it has been handed over and waits for the session store.',
+  );
+  return Object.assign(error, { code: 'ERR_HTTP_HEADERS_SENT' });
+}

@@ -1,0 +1,41 @@
+export { SessionModule } from './session.module.js';
+export type {
+  SessionAuthOptions,
+  SessionCookieOptions,
+  SessionModuleOptions,
+  SessionModuleOptionsFactory,
+} from './options/session-module-options.js';
+export { sessionConfig } from './options/session.config.js';
+
+// A star, because an interface exported by name could not be augmented: declare module 'nest-session' { … }
+export type * from './session/session-data.js';
+export { Session, Flash, SkipSession } from './session/session.decorators.js';
+export { FlashMessages } from './session/flash-messages.js';
+export { SessionManager, type SessionInfo } from './session/session-manager.js';
+export { SessionInterceptor } from './session/session.interceptor.js';
+export { SessionMiddleware } from './session/session.middleware.js';
+export type { SessionEvent } from './session/session-events.js';
+
+export { AuthenticatedGuard, Public } from './auth/authenticated.guard.js';
+export { isLocalPath } from './auth/local-path.js';
+
+export { MemoryStore, type MemoryStoreOptions } from './stores/memory.store.js';
+export { InjectSessionStore } from './stores/inject-session-store.decorator.js';
+export {
+  SESSION_STORE,
+  type DeadRecord,
+  type SessionDelta,
+  type SessionHeader,
+  type SessionRecord,
+  type SessionStore,
+} from './stores/session-store.js';
+
+export {
+  LoginRequiredException,
+  SessionConfigurationError,
+  SessionNotFoundError,
+  SessionStoreUnavailableException,
+  SessionStoreUnsupportedError,
+  SessionUsageError,
+  SessionValueError,
+} from './errors.js';

@@ -1,0 +1,212 @@
+import { isIP } from 'node:net';
+import { SessionConfigurationError } from '../errors.js';
+import { isLocalPath } from '../auth/local-path.js';
+import { encode } from '../session/json-text.js';
+import { MemoryStore } from '../stores/memory.store.js';
+import type { SessionStore } from '../stores/session-store.js';
+import { parseDuration } from './duration.js';
+import type { SessionModuleOptions } from './session-module-options.js';
+
+/** The injection token of the resolved options. */
+export const SESSION_OPTIONS = Symbol('SESSION_OPTIONS');
+
+/** {@link SessionModuleOptions} with defaults filled in, checked and frozen; times in milliseconds. */
+export interface ResolvedSessionOptions {
+  readonly secrets: readonly Buffer[];
+  readonly store: SessionStore;
+  readonly maxAge: number;
+  readonly absoluteMaxAge: number;
+  readonly rolling: boolean;
+  readonly idBytes: number;
+  readonly cookie: ResolvedCookieOptions;
+  /** The JSON text of each default. */
+  readonly defaults: () => ReadonlyMap<string, string>;
+  readonly auth: { readonly key: string; readonly loginPath: string | undefined };
+  readonly onStoreError: 'throw' | 'anonymous';
+  readonly storeTimeout: number;
+  readonly clock: () => number;
+}
+
+/** The cookie's options, resolved: `hostPrefix` says whether the name of a Secure cookie gets `__Host-`. */
+export interface ResolvedCookieOptions {
+  readonly name: string;
+  readonly path: string;
+  readonly domain: string | undefined;
+  readonly httpOnly: boolean;
+  readonly partitioned: boolean;
+  readonly priority: 'low' | 'medium' | 'high' | undefined;
+  readonly sameSite: 'lax' | 'strict' | 'none';
+  readonly secure: boolean | 'auto';
+  readonly hostPrefix: boolean;
+}
+
+/** Checks every option, once; the first that cannot be used throws {@link SessionConfigurationError}. */
+export function resolveOptions(options: SessionModuleOptions): ResolvedSessionOptions {
+  const given = section(options, '', [
+    ...['secret', 'store', 'maxAge', 'absoluteMaxAge', 'rolling', 'idBytes', 'cookie', 'defaults', 'auth'],
+    ...['onStoreError', 'storeTimeout', 'clock', 'isGlobal'],
+  ]);
+  const auth = section(given.auth, 'auth', ['key', 'loginPath']);
+  const clock = given.clock ?? Date.now;
+  if (typeof clock !== 'function') throw SessionConfigurationError.value('clock', clock, 'a function');
+  return Object.freeze<ResolvedSessionOptions>({
+    secrets: secrets(given.secret),
+    store: store(given.store) ?? new MemoryStore({ clock }),
+    maxAge: parseDuration(given.maxAge ?? 86_400, 'maxAge'),
+    absoluteMaxAge: parseDuration(given.absoluteMaxAge ?? '30d', 'absoluteMaxAge'),
+    rolling: oneOf(given.rolling ?? true, 'rolling', [true, false]),
+    idBytes: idBytes(given.idBytes ?? 32),
+    cookie: Object.freeze(cookie(given.cookie)),
+    defaults: defaults(given.defaults),
+    auth: Object.freeze({
+      key: text(auth.key ?? 'userId', 'auth.key', /./s, 'the name of a session key'),
+      loginPath: loginPath(auth.loginPath),
+    }),
+    onStoreError: oneOf(given.onStoreError ?? 'throw', 'onStoreError', ['throw', 'anonymous']),
+    storeTimeout: parseDuration(given.storeTimeout ?? 2, 'storeTimeout'),
+    clock,
+  });
+}
+
+const SECRET_BYTES = 32;
+
+function secrets(secret: SessionModuleOptions['secret'] | undefined): readonly Buffer[] {
+  const takes = `at least ${SECRET_BYTES} random bytes, for example from "openssl rand -base64 32"`;
+  const list: unknown[] = Array.isArray(secret) ? secret : [secret];
+  if (list.length === 0) throw SessionConfigurationError.value('secret', [], takes);
+  return list.map((one, index) => {
+    const name = Array.isArray(secret) ? `secret[${index}]` : 'secret';
+    if (typeof one !== 'string' && !Buffer.isBuffer(one)) {
+      throw SessionConfigurationError.value(name, one === undefined ? one : typeof one, takes);
+    }
+    const bytes = Buffer.from(one as string);
+    if (bytes.length < SECRET_BYTES) {
+      throw SessionConfigurationError.value(name, `a secret of ${bytes.length} bytes`, takes);
+    }
+    return bytes;
+  });
+}
+
+function store(given: SessionStore | undefined): SessionStore | undefined {
+  if (given === undefined) return undefined;
+  const missing = (['create', 'load', 'touch', 'commit', 'rotate', 'destroy'] as const).find(
+    (method) => typeof given?.[method] !== 'function',
+  );
+  if (missing) {
+    throw new SessionConfigurationError('store', `it takes a SessionStore, and this one has no ${missing}()`);
+  }
+  return given;
+}
+
+function idBytes(bytes: unknown): number {
+  if (!Number.isInteger(bytes) || (bytes as number) < 16 || (bytes as number) > 256) {
+    throw SessionConfigurationError.value('idBytes', bytes, 'a whole number from 16 to 256');
+  }
+  return bytes as number;
+}
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/; // RFC 9110 §5.6.2
+const PATH = /^\/[\x20-\x3a\x3c-\x7e]*$/; // RFC 6265bis path-value: any visible character or space but ";"
+const DOMAIN = /^\.?(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?$/;
+
+function cookie(given: SessionModuleOptions['cookie']): ResolvedCookieOptions {
+  const options = section(given, 'cookie', [
+    ...['name', 'path', 'domain', 'httpOnly', 'partitioned', 'priority', 'sameSite', 'secure', 'hostPrefix'],
+  ]);
+  const name = text(
+    options.name ?? 'session_id',
+    'cookie.name',
+    TOKEN,
+    'an RFC 9110 token such as session_id',
+  );
+  const path = text(options.path ?? '/', 'cookie.path', PATH, "a path that starts with '/' and holds no ';'");
+  const domain =
+    options.domain === undefined
+      ? undefined
+      : text(options.domain, 'cookie.domain', DOMAIN, 'a host name such as example.com');
+  if (domain !== undefined && isIP(domain)) {
+    throw SessionConfigurationError.value(
+      'cookie.domain',
+      domain,
+      'a host name; browsers refuse an address here',
+    );
+  }
+  const sameSite = oneOf(options.sameSite ?? 'lax', 'cookie.sameSite', ['lax', 'strict', 'none']);
+  const partitioned = oneOf(options.partitioned ?? false, 'cookie.partitioned', [true, false]);
+  const hostPrefix = oneOf(options.hostPrefix ?? 'auto', 'cookie.hostPrefix', [true, false, 'auto']);
+  const secureByDefault = process.env.NODE_ENV === 'production' ? true : 'auto';
+  const asked = oneOf(options.secure ?? secureByDefault, 'cookie.secure', [true, false, 'auto']);
+
+  const named = /^__(host|secure)-/i.exec(name)?.[1].toLowerCase();
+  const hostBound = hostPrefix === true ? 'cookie.hostPrefix' : named === 'host' ? 'cookie.name' : undefined;
+  if (hostBound && (domain !== undefined || path !== '/')) {
+    const conflict = domain === undefined ? `cookie.path ${path}` : `cookie.domain ${domain}`;
+    throw new SessionConfigurationError(
+      hostBound,
+      `a __Host- cookie has path '/' and no domain, or browsers drop it, but there is ${conflict}`,
+    );
+  }
+  const needsSecure = hostBound ?? (named ? 'cookie.name' : partitioned ? 'cookie.partitioned' : undefined);
+  if (needsSecure && options.secure === false && sameSite !== 'none') {
+    throw new SessionConfigurationError('cookie.secure', `it cannot be false together with ${needsSecure}`);
+  }
+  const secure = sameSite === 'none' || hostPrefix === true || named !== undefined ? true : asked;
+  return {
+    name,
+    path,
+    domain,
+    httpOnly: oneOf(options.httpOnly ?? true, 'cookie.httpOnly', [true, false]),
+    partitioned,
+    priority:
+      options.priority === undefined
+        ? undefined
+        : oneOf(options.priority, 'cookie.priority', ['low', 'medium', 'high']),
+    sameSite,
+    secure,
+    hostPrefix: hostPrefix !== false && named === undefined && path === '/' && domain === undefined,
+  };
+}
+
+function defaults(given: SessionModuleOptions['defaults']): () => ReadonlyMap<string, string> {
+  if (typeof given === 'function') return () => texts(given());
+  if (given !== undefined && (typeof given !== 'object' || given === null)) {
+    throw SessionConfigurationError.value('defaults', given, 'an object or a function that returns one');
+  }
+  const once = texts(given ?? {});
+  return () => once;
+}
+
+function texts(values: object): ReadonlyMap<string, string> {
+  return new Map(Object.entries(values).map(([key, value]) => [key, encode(value, key)]));
+}
+
+function loginPath(path: unknown): string | undefined {
+  if (path === undefined || isLocalPath(path)) return path;
+  throw SessionConfigurationError.value('auth.loginPath', path, "a path of this site such as '/login'");
+}
+
+function text(value: unknown, option: string, shape: RegExp, takes: string): string {
+  if (typeof value === 'string' && shape.test(value)) return value;
+  throw SessionConfigurationError.value(option, value, takes);
+}
+
+function oneOf<const T>(value: unknown, option: string, accepted: readonly T[]): T {
+  if (accepted.includes(value as T)) return value as T;
+  const names = accepted.map((one) => (typeof one === 'string' ? `'${one}'` : String(one)));
+  throw SessionConfigurationError.value(option, value, `${names.slice(0, -1).join(', ')} or ${names.at(-1)}`);
+}
+
+/** A section of the options, `{}` when left out; a name that is none of `known` is most likely a typo. */
+function section<T extends object>(given: T | undefined, path: string, known: readonly string[]): Partial<T> {
+  if (given === undefined) return {};
+  if (typeof given !== 'object' || given === null) {
+    throw SessionConfigurationError.value(path || 'forRoot', given, 'an object');
+  }
+  for (const name of Object.keys(given)) {
+    if (!known.includes(name)) {
+      const option = path ? `${path}.${name}` : name;
+      throw new SessionConfigurationError(option, `there is no such option, only ${known.join(', ')}`);
+    }
+  }
+  return given;
+}

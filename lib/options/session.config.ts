@@ -1,0 +1,111 @@
+import { Logger } from '@nestjs/common';
+import { registerAs } from '@nestjs/config';
+import { randomBytes } from 'node:crypto';
+import { SessionConfigurationError } from '../errors.js';
+import { MemoryStore } from '../stores/memory.store.js';
+import type { SessionStore } from '../stores/session-store.js';
+import { resolveOptions } from './resolved-options.js';
+import type { SessionCookieOptions, SessionModuleOptions } from './session-module-options.js';
+
+/** What each `SESSION_DRIVER` builds. */
+const DRIVERS: Readonly<Record<string, () => SessionStore>> = {
+  memory: () => new MemoryStore(),
+};
+
+/** Which variable each option comes from, so that an error names what the operator wrote. */
+const VARIABLES: Readonly<Record<string, string>> = {
+  secret: 'SESSION_SECRET',
+  maxAge: 'SESSION_MAX_AGE',
+  absoluteMaxAge: 'SESSION_ABSOLUTE_MAX_AGE',
+  'cookie.name': 'SESSION_COOKIE_NAME',
+  'cookie.domain': 'SESSION_COOKIE_DOMAIN',
+  'cookie.sameSite': 'SESSION_SAMESITE',
+  'cookie.secure': 'SESSION_SECURE',
+  'cookie.hostPrefix': 'SESSION_HOST_PREFIX',
+};
+
+/**
+ * The session's options from the environment, as a `@nestjs/config` namespace: what `SessionModule.forRoot()` uses
+ * when it is given none, and what `SessionModule.forRootAsync(sessionConfig.asProvider())` takes.
+ *
+ * An unknown driver or an unusable value throws {@link SessionConfigurationError} with the variable's name. Without
+ * `SESSION_SECRET` a random one is used and a warning logged; under `NODE_ENV=production` the boot stops.
+ */
+export const sessionConfig = registerAs('session', (): SessionModuleOptions => {
+  const options: SessionModuleOptions = {
+    secret: secrets(),
+    store: driver(),
+    maxAge: variable('SESSION_MAX_AGE'),
+    absoluteMaxAge: variable('SESSION_ABSOLUTE_MAX_AGE'),
+    cookie: {
+      name: variable('SESSION_COOKIE_NAME'),
+      domain: variable('SESSION_COOKIE_DOMAIN'),
+      sameSite: variable('SESSION_SAMESITE')?.toLowerCase() as SessionCookieOptions['sameSite'],
+      secure: flag('SESSION_SECURE'),
+      hostPrefix: flag('SESSION_HOST_PREFIX'),
+    },
+  };
+  try {
+    resolveOptions(options);
+  } catch (error) {
+    throw error instanceof SessionConfigurationError ? inTermsOfVariables(error) : error;
+  }
+  return options;
+});
+
+/** A variable's value; one that is set to nothing counts as not set. */
+function variable(name: string): string | undefined {
+  return process.env[name]?.trim() || undefined;
+}
+
+function secrets(): string | string[] {
+  const list = variable('SESSION_SECRET')
+    ?.split(',')
+    .map((secret) => secret.trim());
+  if (list) return list.length === 1 ? list[0] : list;
+  if (process.env.NODE_ENV === 'production') {
+    throw new SessionConfigurationError(
+      'SESSION_SECRET',
+      'it is not set. In production it must be: "openssl rand -base64 32" makes one',
+    );
+  }
+  new Logger('SessionModule').warn(
+    'SESSION_SECRET is not set. Using a random one: every session ends when this process does.',
+  );
+  return randomBytes(32).toString('base64url');
+}
+
+function driver(): SessionStore {
+  const name = variable('SESSION_DRIVER') ?? 'memory';
+  if (Object.hasOwn(DRIVERS, name)) return DRIVERS[name]();
+  throw SessionConfigurationError.value('SESSION_DRIVER', name, Object.keys(DRIVERS).join(', '));
+}
+
+function flag(name: string): boolean | 'auto' | undefined {
+  const value = variable(name)?.toLowerCase();
+  switch (value) {
+    case undefined:
+    case 'auto':
+      return value;
+    case 'true':
+    case '1':
+    case 'yes':
+      return true;
+    case 'false':
+    case '0':
+    case 'no':
+      return false;
+    default:
+      throw SessionConfigurationError.value(name, value, 'true, false or auto');
+  }
+}
+
+function inTermsOfVariables(error: SessionConfigurationError): SessionConfigurationError {
+  const [, name, index = ''] = /^(.+?)(\[\d+\])?$/.exec(error.option) ?? [];
+  const variableName = VARIABLES[name];
+  if (!variableName) return error;
+  return new SessionConfigurationError(
+    variableName + index,
+    error.message.slice(`Session option ${error.option}: `.length, -1),
+  );
+}

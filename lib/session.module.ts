@@ -1,0 +1,66 @@
+import { type DynamicModule, Inject, Module, type OnApplicationBootstrap } from '@nestjs/common';
+import { APP_GUARD, APP_INTERCEPTOR, HttpAdapterHost } from '@nestjs/core';
+import { AuthenticatedGuard } from './auth/authenticated.guard.js';
+import { rememberUpgrades } from './http/request-context.js';
+import { type ResolvedSessionOptions, resolveOptions, SESSION_OPTIONS } from './options/resolved-options.js';
+import { sessionConfig } from './options/session.config.js';
+import type { SessionModuleOptions } from './options/session-module-options.js';
+import {
+  type ASYNC_OPTIONS_TYPE,
+  ConfigurableModuleClass,
+  MODULE_OPTIONS_TOKEN,
+} from './session.module-definition.js';
+import { SessionLoaderGuard } from './session/session-loader.guard.js';
+import { SessionManager } from './session/session-manager.js';
+import { SessionInterceptor } from './session/session.interceptor.js';
+import { SessionMiddleware } from './session/session.middleware.js';
+import { SESSION_STORE } from './stores/session-store.js';
+
+/** Gives every route a session. Import it once, in the root module. */
+@Module({
+  providers: [
+    {
+      provide: SESSION_OPTIONS,
+      useFactory: (options: SessionModuleOptions) => resolveOptions(options),
+      inject: [MODULE_OPTIONS_TOKEN],
+    },
+    {
+      provide: SESSION_STORE,
+      useFactory: ({ store }: ResolvedSessionOptions) => store,
+      inject: [SESSION_OPTIONS],
+    },
+    SessionManager,
+    SessionMiddleware,
+    SessionInterceptor,
+    AuthenticatedGuard,
+    { provide: APP_GUARD, useClass: SessionLoaderGuard },
+    { provide: APP_INTERCEPTOR, useExisting: SessionInterceptor },
+  ],
+  exports: [
+    SESSION_OPTIONS,
+    SESSION_STORE,
+    SessionManager,
+    SessionMiddleware,
+    SessionInterceptor,
+    AuthenticatedGuard,
+  ],
+})
+export class SessionModule extends ConfigurableModuleClass implements OnApplicationBootstrap {
+  constructor(@Inject(HttpAdapterHost) private readonly host: HttpAdapterHost) {
+    super();
+  }
+
+  /** With options; without, from the environment (see `sessionConfig`). */
+  static override forRoot(options?: SessionModuleOptions): DynamicModule {
+    return options === undefined ? this.forRootAsync(sessionConfig.asProvider()) : super.forRoot(options);
+  }
+
+  /** With `useFactory`, `useClass` or `useExisting`; also `forRootAsync(sessionConfig.asProvider())`. */
+  static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
+    return super.forRootAsync(options);
+  }
+
+  onApplicationBootstrap(): void {
+    rememberUpgrades(this.host.httpAdapter?.getHttpServer());
+  }
+}

@@ -1,0 +1,117 @@
+import { encode } from './json-text.js';
+
+/** What a request has changed, field by field. */
+export interface FieldChanges {
+  readonly set: ReadonlyMap<string, string>;
+  readonly delete: readonly string[];
+}
+
+/** A field that this request has written, or has read as an object that it may change in place. */
+interface Live {
+  readonly value: unknown;
+  /** Its text; for an object, what it was when it was read or written, which may be out of date. */
+  readonly text: string | undefined;
+  readonly key: string;
+  /** Text that counts as unset: that of a default nobody has changed. */
+  readonly unset?: string;
+}
+
+/**
+ * The fields of one session as one request sees them: the saved texts, and over them what is in use. A text is
+ * parsed when it is read; changes are found by comparing texts, so that a change inside a value is one too.
+ */
+export class FieldSet {
+  #saved: Map<string, string>;
+  readonly #live = new Map<string, Live>();
+  #objects = false;
+
+  constructor(saved: Map<string, string> = new Map()) {
+    this.#saved = saved;
+  }
+
+  /** Whether a value was handed out or taken in that can change in place. */
+  get holdsObjects(): boolean {
+    return this.#objects;
+  }
+
+  /** The value of a field, or undefined; `fallback` is the text of a value to hand out when it is not set. */
+  read(field: string, key: string, fallback?: string): unknown {
+    const live = this.#live.get(field);
+    if (live && (live.text !== undefined || fallback === undefined)) return live.value;
+    const saved = live ? undefined : this.#saved.get(field);
+    const text = saved ?? fallback;
+    if (text === undefined) return undefined;
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null) {
+      this.#objects = true;
+      this.#live.set(field, { value, text, key, unset: saved === undefined ? text : undefined });
+    }
+    return value;
+  }
+
+  write(field: string, key: string, value: unknown): void {
+    this.#live.set(field, { value, key, text: value === undefined ? undefined : encode(value, key) });
+    this.#objects ||= typeof value === 'object' && value !== null;
+  }
+
+  /** Removes a field; whether it was set. */
+  remove(field: string, key: string): boolean {
+    const was = this.has(field);
+    if (was || this.#live.has(field)) this.write(field, key, undefined);
+    return was;
+  }
+
+  /** The text of a field as it would be saved now, or undefined. */
+  text(field: string): string | undefined {
+    const live = this.#live.get(field);
+    return live ? currentText(live) : this.#saved.get(field);
+  }
+
+  has(field: string): boolean {
+    return this.text(field) !== undefined;
+  }
+
+  /** The fields that are set and start with `prefix`. */
+  *names(prefix: string): Generator<string> {
+    for (const field of this.#saved.keys()) {
+      if (field.startsWith(prefix) && this.has(field)) yield field;
+    }
+    for (const field of this.#live.keys()) {
+      if (field.startsWith(prefix) && !this.#saved.has(field) && this.has(field)) yield field;
+    }
+  }
+
+  /** What differs from the saved texts, or undefined. Throws `SessionValueError` for a change JSON cannot hold. */
+  changes(): FieldChanges | undefined {
+    if (this.#live.size === 0) return undefined;
+    const set = new Map<string, string>();
+    const removed: string[] = [];
+    for (const [field, live] of this.#live) {
+      const text = currentText(live);
+      if (text === undefined) {
+        if (this.#saved.has(field)) removed.push(field);
+      } else if (text !== this.#saved.get(field)) {
+        set.set(field, text);
+      }
+    }
+    return set.size > 0 || removed.length > 0 ? { set, delete: removed } : undefined;
+  }
+
+  /** The changes have reached the store. */
+  saved(changes: FieldChanges): void {
+    for (const [field, text] of changes.set) this.#saved.set(field, text);
+    for (const field of changes.delete) this.#saved.delete(field);
+  }
+
+  /** Back to what is saved. */
+  discard(): void {
+    this.#live.clear();
+  }
+}
+
+function currentText(live: Live): string | undefined {
+  const { value, text, unset } = live;
+  if (typeof value !== 'object' || value === null) return text;
+  const current = encode(value, live.key);
+  return current === unset ? undefined : current;
+}

@@ -1,0 +1,138 @@
+import { type ExecutionContext, Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import type { Observable } from 'rxjs';
+import { SessionNotFoundError } from '../errors.js';
+import { type HttpRequest, type Located, locate, locateRequest } from '../http/request-context.js';
+import { type ResolvedSessionOptions, SESSION_OPTIONS } from '../options/resolved-options.js';
+import type { SessionStore } from '../stores/session-store.js';
+import { opened, remember } from './opened-session.js';
+import { RequestSession } from './request-session.js';
+import type { SessionEvent } from './session-events.js';
+import { SessionRuntime } from './session-runtime.js';
+import type { Session } from './session.js';
+import { SessionTransaction } from './transaction.js';
+
+/** A session as it is listed: who, since when, until when. Nothing in it works as a cookie. */
+export interface SessionInfo {
+  /** The public id, to revoke by. */
+  readonly id: string;
+  readonly userId?: string;
+  readonly createdAt: Date;
+  /** The last use, to within a tenth of `maxAge`. */
+  readonly lastAccessedAt: Date;
+  readonly expiresAt: Date;
+}
+
+/**
+ * Opens the session of a request, and looks after all the others.
+ *
+ * Methods that reach the store reject with `SessionStoreUnavailableException` when it cannot be reached; those that
+ * need a power the store lacks (count, clear, sweep) reject with `E_SESSION_STORE_UNSUPPORTED`.
+ */
+@Injectable()
+export class SessionManager implements OnApplicationShutdown {
+  readonly #runtime: SessionRuntime;
+
+  constructor(@Inject(SESSION_OPTIONS) options: ResolvedSessionOptions) {
+    this.#runtime = new SessionRuntime(options);
+  }
+
+  /**
+   * The session of a request, loaded once however many ask: guards, interceptors, middleware and handlers all get
+   * the same object. In a gateway, every message loads it anew. Without a cookie no store is asked.
+   *
+   * Takes an ExecutionContext (http, graphql, ws) or a request. With a bare Fastify request there is no response to
+   * put a cookie in, so such a session can be read and changed, but not begun.
+   */
+  async open(from: ExecutionContext | object): Promise<Session> {
+    return this.acquire(isContext(from) ? locate(from) : locateRequest(from));
+  }
+
+  /** @internal {@link open} without a promise where none is needed. */
+  acquire(at: Located): RequestSession | Promise<RequestSession> {
+    const known = opened(at.owner);
+    if (known) {
+      if (!(known instanceof Promise)) this.#attach(known, at);
+      return known;
+    }
+    const begun = SessionTransaction.begin(this.#runtime, at);
+    if (!(begun instanceof Promise)) return this.#opened(begun, at);
+    const loading = begun.then((transaction) => this.#opened(transaction, at));
+    remember(at.owner, loading);
+    return loading;
+  }
+
+  /** The session with this public id, or undefined. */
+  async find(id: string): Promise<SessionInfo | undefined> {
+    const record = await this.#runtime.store.load(id, () => {});
+    if (!record) return undefined;
+    const { createdAt, lastAccessedAt, expiresAt } = this.#runtime.seen(record);
+    return {
+      id,
+      userId: record.userId,
+      createdAt: new Date(createdAt),
+      lastAccessedAt: new Date(lastAccessedAt),
+      expiresAt: new Date(expiresAt),
+    };
+  }
+
+  /** The session with this public id; `SessionNotFoundError` when there is none. */
+  async get(id: string): Promise<SessionInfo> {
+    const info = await this.find(id);
+    if (!info) throw new SessionNotFoundError(id);
+    return info;
+  }
+
+  /** Ends the session with this public id, wherever it is in use; whether there was one. */
+  async revoke(id: string): Promise<boolean> {
+    const removed = await this.#runtime.store.destroy(id);
+    if (removed) this.#runtime.emit({ type: 'destroyed', id });
+    return removed;
+  }
+
+  /** How many live sessions there are. */
+  count(): Promise<number> {
+    return this.#runtime.store.power('count');
+  }
+
+  /** Ends every session. */
+  clear(): Promise<void> {
+    return this.#runtime.store.power('clear');
+  }
+
+  /** Removes expired records now; how many there were. */
+  sweep(): Promise<number> {
+    return this.#runtime.store.power('sweep');
+  }
+
+  /** The store in use. */
+  get store(): SessionStore {
+    return this.#runtime.store.store;
+  }
+
+  /** What happens to sessions, as it happens. The secret of a cookie is in none of it. */
+  get events(): Observable<SessionEvent> {
+    return this.#runtime.events.asObservable();
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    this.#runtime.events.complete();
+    await this.store.close?.();
+  }
+
+  #opened(transaction: SessionTransaction, at: Located): RequestSession {
+    const session = new RequestSession(transaction, this.#runtime);
+    remember(at.owner, session);
+    this.#attach(session, at);
+    return session;
+  }
+
+  #attach(session: RequestSession, { owner, request, response }: Located): void {
+    RequestSession.transactionOf(session).attach(response);
+    request.session = session;
+    if (owner !== request && 'headers' in owner) (owner as HttpRequest).session = session;
+  }
+}
+
+function isContext(from: object): from is ExecutionContext {
+  return typeof (from as ExecutionContext).switchToHttp === 'function';
+}

@@ -1,0 +1,83 @@
+import { Logger } from '@nestjs/common';
+import { Subject } from 'rxjs';
+import { KeyRing } from '../crypto/key-ring.js';
+import { SessionSigner } from '../crypto/session-signer.js';
+import { isHttps, type HttpRequest } from '../http/request-context.js';
+import { SessionCookie } from '../http/session-cookie.js';
+import type { ResolvedSessionOptions } from '../options/resolved-options.js';
+import { BoundedStore } from '../stores/bounded-store.js';
+import type { SessionEvent } from './session-events.js';
+
+interface Times {
+  readonly createdAt: number;
+  readonly lastAccessedAt: number;
+  readonly expiresAt: number;
+}
+
+/** What every transaction of an application shares: the store, the keys, the clock and the rules of time. */
+export class SessionRuntime {
+  readonly logger = new Logger('SessionModule');
+  readonly events = new Subject<SessionEvent>();
+  readonly store: BoundedStore;
+  readonly signer: SessionSigner;
+  readonly cookie: SessionCookie;
+  readonly now: () => number;
+  readonly authKey: string;
+  readonly rolling: boolean;
+  /** What an extension must gain to be worth a write: a tenth of the idle lifetime. */
+  readonly throttle: number;
+  readonly onStoreError: 'throw' | 'anonymous';
+  readonly defaults: () => ReadonlyMap<string, string>;
+  readonly #maxAge: number;
+  readonly #absoluteMaxAge: number;
+  #warnedOfProxy = false;
+
+  constructor(options: ResolvedSessionOptions) {
+    this.store = new BoundedStore(options.store, options.storeTimeout);
+    this.signer = new SessionSigner(new KeyRing(options.secrets), options.idBytes);
+    this.cookie = new SessionCookie(options);
+    this.now = options.clock;
+    this.authKey = options.auth.key;
+    this.rolling = options.rolling;
+    this.throttle = options.maxAge / 10;
+    this.onStoreError = options.onStoreError;
+    this.defaults = options.defaults;
+    this.#maxAge = options.maxAge;
+    this.#absoluteMaxAge = options.absoluteMaxAge;
+  }
+
+  /** The times of a session that begins now. */
+  newTimes(): { -readonly [K in keyof Times]: Times[K] } {
+    const now = this.now();
+    return { createdAt: now, lastAccessedAt: now, expiresAt: this.expiryOf({ createdAt: now }) };
+  }
+
+  /** When a session that is used now ends: after the idle lifetime, but never past the absolute one. */
+  expiryOf({ createdAt }: Pick<Times, 'createdAt'>): number {
+    return Math.min(this.now() + this.#maxAge, createdAt + this.#absoluteMaxAge);
+  }
+
+  /** The times in a record. A touch moves only the expiry, from which the last use can be told. */
+  seen({ createdAt, lastAccessedAt, expiresAt }: Times): { -readonly [K in keyof Times]: Times[K] } {
+    return { createdAt, lastAccessedAt: Math.max(lastAccessedAt, expiresAt - this.#maxAge), expiresAt };
+  }
+
+  /** For Max-Age: whole seconds, rounded up, so that the cookie is still there when the record expires. */
+  secondsUntil(instant: number): number {
+    return Math.max(0, Math.ceil((instant - this.now()) / 1000));
+  }
+
+  emit(event: SessionEvent): void {
+    if (this.events.observed) this.events.next(event);
+  }
+
+  /** Once: a Secure cookie on what looks like plain HTTP is most often a proxy that nobody told the adapter about. */
+  checkProxy(request: HttpRequest): void {
+    if (this.#warnedOfProxy || isHttps(request)) return;
+    this.#warnedOfProxy = true;
+    this.logger.warn(
+      'A Secure session cookie was set on a request that looks like plain HTTP. Behind a proxy that ends TLS, tell ' +
+        "the adapter to trust it: app.set('trust proxy', 1) on Express, new FastifyAdapter({ trustProxy: true }) on Fastify.",
+    );
+  }
+}

@@ -1,0 +1,48 @@
+import { createParamDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
+import { sessionFor } from './opened-session.js';
+import type { Session as SessionOfRequest } from './session.js';
+import type { SessionData } from './session-data.js';
+
+/** {@inheritDoc SessionOfRequest} */
+export interface Session<T extends object = SessionData> extends SessionOfRequest<T> {}
+
+/**
+ * The session of the request, or one value of it.
+ *
+ * ```ts
+ * show(@Session() session: Session, @Session('theme') theme?: string) {}
+ * ```
+ */
+export const Session: (key?: keyof SessionData) => ParameterDecorator = createParamDecorator(
+  (key: keyof SessionData | undefined, context: ExecutionContext): unknown => {
+    const session = sessionFor(context);
+    return key === undefined ? session : session.get(key);
+  },
+);
+
+/**
+ * The flash messages, or one of them, which is thereby read and consumed.
+ *
+ * ```ts
+ * show(@Flash() flash: FlashMessages, @Flash('error') error?: string) {}
+ * ```
+ */
+export const Flash: (key?: string) => ParameterDecorator = createParamDecorator(
+  (key: string | undefined, context: ExecutionContext): unknown => {
+    const { flash } = sessionFor(context);
+    return key === undefined ? flash : flash.get(key);
+  },
+);
+
+const SKIP_SESSION = 'nest-session:skip';
+
+/** A route, or a controller's routes, without a session: its cookie is not read and no store is asked. */
+export const SkipSession = (): MethodDecorator & ClassDecorator => SetMetadata(SKIP_SESSION, true);
+
+/** @internal */
+export function skipsSession(context: ExecutionContext): boolean {
+  return (
+    Reflect.hasMetadata(SKIP_SESSION, context.getHandler()) ||
+    Reflect.hasMetadata(SKIP_SESSION, context.getClass())
+  );
+}

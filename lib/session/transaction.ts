@@ -1,0 +1,471 @@
+import type { ServerResponse } from 'node:http';
+import { SessionStoreUnavailableException, SessionUsageError, SessionValueError } from '../errors.js';
+import type { Identity, Verified } from '../crypto/session-signer.js';
+import { DUPLICATE, readCookie } from '../http/cookie-header.js';
+import { isHttps, type Located } from '../http/request-context.js';
+import { type Passenger, ResponseHook } from '../http/response-hook.js';
+import type { DeadRecord, SessionDelta } from '../stores/session-store.js';
+import { type FieldChanges, FieldSet } from './field-set.js';
+import type { SessionRuntime } from './session-runtime.js';
+
+/** The field a data key is stored in; flash messages and the library's own fields have other prefixes. */
+export const DATA = 'data:';
+
+/**
+ * - `new`: the store knows nothing of it; the first write creates it.
+ * - `stored`: it was loaded or created.
+ * - `gone`: it ended elsewhere while this request ran; what is written now is dropped.
+ * - `unavailable`: the store could not be reached and the request goes on without its session.
+ */
+type Status = 'new' | 'stored' | 'gone' | 'unavailable';
+
+interface Times {
+  createdAt: number;
+  lastAccessedAt: number;
+  expiresAt: number;
+}
+
+/**
+ * What one request does to one session, from the cookie that names it to the cookie that answers:
+ *
+ *     begin → load → (read and write fields) → commit | rotate | create → Set-Cookie
+ *
+ * A commit never creates, and what is gone stays gone; only a session that this request began itself is created.
+ */
+export class SessionTransaction implements Passenger {
+  status: Status = 'new';
+  fields = new FieldSet();
+  times: Times;
+  /** The user in the store, whatever has been written since. */
+  storedUser: string | undefined;
+  /** The cookie named a session whose time was over. */
+  expired = false;
+
+  readonly #runtime: SessionRuntime;
+  readonly #at: Located;
+  #response: ServerResponse | undefined;
+  #hook: ResponseHook | undefined;
+  #secure: boolean | undefined;
+  #identity: Identity | undefined;
+  /** What the response tells the browser about its cookie. */
+  #cookie: 'keep' | 'issue' | 'remove' = 'keep';
+  #outdated = false;
+  /** The response depends on the session. */
+  #used = false;
+  /** Something may have changed since the last commit. */
+  #restless = false;
+  #touched = false;
+  /** Why the status is `unavailable`. */
+  #unavailable: unknown;
+  /** Store operations of this request run one after the other. */
+  #tail: Promise<unknown> | undefined;
+
+  private constructor(runtime: SessionRuntime, at: Located) {
+    this.#runtime = runtime;
+    this.#at = at;
+    this.#response = at.response;
+    this.times = runtime.newTimes();
+  }
+
+  /** The session that the request's cookie names; without a cookie no store is asked, and nothing awaited. */
+  static begin(runtime: SessionRuntime, at: Located): SessionTransaction | Promise<SessionTransaction> {
+    const transaction = new SessionTransaction(runtime, at);
+    const verified = transaction.#readCookie();
+    return verified ? transaction.#load(verified) : transaction;
+  }
+
+  #readCookie(): Verified | undefined {
+    const { cookie, signer } = this.#runtime;
+    const header = this.#at.request.headers.cookie;
+    if (!cookie.mayBeIn(header)) return undefined;
+    const name = cookie.name(this.secure);
+    const value = readCookie(header, name);
+    if (value === undefined) return undefined;
+    const verified = value === DUPLICATE ? 'duplicate' : signer.verify(name, value);
+    if (typeof verified === 'object') return verified;
+    this.#runtime.emit({ type: 'rejected', reason: verified });
+    return undefined;
+  }
+
+  async #load(verified: Verified): Promise<this> {
+    const { store, onStoreError } = this.#runtime;
+    let dead: DeadRecord | undefined;
+    try {
+      const record = await store.load(verified.id, (why) => (dead = why));
+      if (!record) {
+        this.#refuse(verified.id, dead);
+        return this;
+      }
+      const { fields, userId, ...times } = record;
+      this.status = 'stored';
+      this.fields = new FieldSet(fields);
+      this.storedUser = userId;
+      this.times = this.#runtime.seen(times);
+      this.#outdated = verified.outdated;
+    } catch (error) {
+      if (onStoreError === 'throw') throw error;
+      this.#runtime.logger.warn(`${String(error)}. The request goes on without its session.`);
+      this.status = 'unavailable';
+      this.#unavailable = error;
+    }
+    this.#identity = verified;
+    this.#wake();
+    return this;
+  }
+
+  /** A session that was only loaded may still have to be extended, or its cookie signed anew. */
+  #wake(): void {
+    if (!this.#hasWork()) return;
+    this.#restless = true;
+    this.#ride();
+  }
+
+  /** An unknown id is never adopted. A late response must not delete a newer cookie, so only expiry deletes ours. */
+  #refuse(id: string, dead: DeadRecord | undefined): void {
+    if (dead === 'expired') {
+      this.expired = true;
+      this.#cookie = 'remove';
+      this.#runtime.emit({ type: 'expired', id });
+      this.#ride();
+    } else {
+      this.#runtime.emit({ type: 'rejected', reason: dead ?? 'unknown', id });
+    }
+  }
+
+  get id(): string {
+    return this.#self.id;
+  }
+
+  /** Whether the request's cookie is Secure. */
+  get secure(): boolean {
+    return (this.#secure ??= this.#runtime.cookie.isSecure(() => isHttps(this.#at.request)));
+  }
+
+  /** Whether someone has begun to write the response. */
+  get answering(): boolean {
+    return this.#hook?.answering ?? false;
+  }
+
+  get isModified(): boolean {
+    return this.status !== 'gone' && this.fields.changes() !== undefined;
+  }
+
+  /** The response became known after the session was opened. */
+  attach(response: ServerResponse | undefined): void {
+    if (this.#response || !response) return;
+    this.#response = response;
+    if (this.#used || this.#restless || this.#cookie !== 'keep') this.#ride();
+    this.#wake();
+  }
+
+  /** The fields, for reading or writing: from now on the response varies with the cookie and waits for a commit. */
+  use(): FieldSet {
+    this.#restless = true;
+    if (!this.#used) {
+      this.#used = true;
+      this.#ride();
+    }
+    return this.fields;
+  }
+
+  touch(): void {
+    this.#touched = true;
+    this.use();
+  }
+
+  /** Saves what has changed since the last commit. */
+  commit(): Promise<void> {
+    return this.#inTurn(() => this.#write());
+  }
+
+  /** Saves, then moves to a new id. A session that is not in the store yet just gets another id. */
+  regenerate(): Promise<void> {
+    this.use();
+    return this.#inTurn(async () => {
+      if (this.status === 'unavailable') throw this.#unavailable;
+      if (this.status === 'stored') await this.#rotate(this.fields.changes());
+      else if (this.status === 'new') this.#identity = undefined;
+    });
+  }
+
+  /**
+   * Saves a login. Where the session ended while this request ran, the user gets a new one, without anything of the
+   * old: whoever is told "welcome" is logged in.
+   */
+  login(write: () => void): Promise<void> {
+    this.use();
+    return this.#inTurn(async () => {
+      if (this.status === 'unavailable' || this.status === 'gone') this.#begin();
+      write();
+      await this.#write();
+      if (this.status !== 'gone') return;
+      this.#begin();
+      write();
+      await this.#write();
+    });
+  }
+
+  /** Ends the session in the store, now. What is written afterwards begins another. */
+  invalidate(): Promise<void> {
+    this.use();
+    return this.#inTurn(async () => {
+      let removed = false;
+      if (this.status === 'stored' || this.status === 'unavailable') {
+        removed = await this.#runtime.store.destroy(this.id);
+        if (removed) this.#runtime.emit({ type: 'destroyed', id: this.id, userId: this.storedUser });
+      }
+      if (this.status !== 'new') this.#cookie = removed ? 'remove' : 'keep';
+      this.#begin();
+    });
+  }
+
+  /** The handler failed: what it wrote and did not save is dropped. */
+  discard(): void {
+    this.fields.discard();
+    this.#touched = false;
+  }
+
+  // Passenger: what the response hook asks.
+
+  pending(): boolean {
+    if (this.#tail) return true;
+    if (!this.#restless) return false;
+    try {
+      if (this.#hasWork()) return true;
+    } catch {
+      return true; // a value that cannot be stored: settle() says so
+    }
+    this.#rest();
+    return false;
+  }
+
+  /** A commit at the end of a request, where `onStoreError` says what a failure means. */
+  async settle(): Promise<void> {
+    try {
+      await this.commit();
+    } catch (error) {
+      const { onStoreError, logger } = this.#runtime;
+      if (error instanceof SessionValueError) this.discard();
+      const tolerable = error instanceof SessionStoreUnavailableException && onStoreError === 'anonymous';
+      if (!tolerable || this.#becomesAnother(this.fields.changes())) throw error;
+      logger.warn(`${String(error)}. The response goes out without its session.`);
+      this.status = 'unavailable';
+      this.#unavailable = error;
+    }
+  }
+
+  hasHeaders(): boolean {
+    return this.#used || this.#cookie !== 'keep';
+  }
+
+  addHeaders(response: ServerResponse): void {
+    if (this.#used) addVary(response, 'Cookie');
+    if (this.#cookie === 'keep') return;
+    const { cookie, signer } = this.#runtime;
+    const name = cookie.name(this.secure);
+    const line =
+      this.#cookie === 'issue'
+        ? cookie.line(
+            signer.sign(name, this.#self.secret),
+            this.#runtime.secondsUntil(this.times.expiresAt),
+            this.secure,
+          )
+        : cookie.line('', 0, this.secure);
+    if (this.secure) this.#runtime.checkProxy(this.#at.request);
+    const others = [response.getHeader('Set-Cookie') ?? []]
+      .flat()
+      .filter((other) => !String(other).startsWith(`${name}=`));
+    response.setHeader('Set-Cookie', [...others.map(String), line]);
+    if (!response.hasHeader('Cache-Control')) response.setHeader('Cache-Control', 'no-store');
+  }
+
+  failed(error: unknown): void {
+    this.#runtime.logger.error(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  }
+
+  // From here on: what a commit is made of. Each step runs alone, in its turn.
+
+  get #self(): Identity {
+    return (this.#identity ??= this.#runtime.signer.newIdentity());
+  }
+
+  /** Nothing to save until the session is used again, unless a value was handed out that may change in place. */
+  #rest(): void {
+    this.#restless = this.fields.holdsObjects;
+  }
+
+  #begin(): void {
+    this.status = 'new';
+    this.fields = new FieldSet();
+    this.times = this.#runtime.newTimes();
+    this.storedUser = undefined;
+    this.#identity = undefined;
+    this.#touched = false;
+  }
+
+  #ride(): void {
+    if (this.#response) this.#hook ??= new ResponseHook(this.#response, this);
+  }
+
+  #inTurn(step: () => Promise<void>): Promise<void> {
+    const turn = this.#tail ? this.#tail.then(step, step) : step();
+    const done = () => {
+      if (this.#tail === tail) this.#tail = undefined;
+    };
+    const tail: Promise<unknown> = turn.then(done, done);
+    this.#tail = tail;
+    return turn;
+  }
+
+  #hasWork(): boolean {
+    if (this.status === 'gone') return false;
+    const changed = this.fields.changes();
+    if (this.status === 'new') return changed !== undefined;
+    if (this.status === 'unavailable') return this.#becomesAnother(changed);
+    return (
+      changed !== undefined || this.#extension(false) !== undefined || (this.#outdated && this.#canSetCookie)
+    );
+  }
+
+  async #write(): Promise<void> {
+    this.#rest();
+    const changes = this.fields.changes();
+    if (this.status === 'unavailable' && this.#becomesAnother(changes)) this.#carryOver();
+    if (this.status === 'new' && changes) return this.#create(changes);
+    if (this.status !== 'stored') return;
+    if (this.#becomesAnother(changes)) return this.#rotate(changes);
+    const extension = this.#extension(changes !== undefined);
+    const { store } = this.#runtime;
+    if (changes) {
+      const header = { ...extension, lastAccessedAt: this.#runtime.now(), ...this.#newUser(changes) };
+      this.#concluded(await store.commit(this.id, { ...changes, header }), changes, header);
+    } else if (extension) {
+      this.#concluded(await store.touch(this.id, extension.expiresAt), undefined, extension);
+    }
+    if (this.status === 'stored' && this.#outdated && this.#canSetCookie) this.#cookie = 'issue';
+    this.#outdated = false;
+  }
+
+  async #create(changes: FieldChanges): Promise<void> {
+    this.#requireCookie();
+    const { store } = this.#runtime;
+    const userId = this.#newUser(changes).userId ?? undefined;
+    const times = this.#runtime.newTimes();
+    for (let attempt = 0; attempt < 3; attempt++) {
+      const record = { ...times, userId, fields: new Map(changes.set) };
+      if ((await store.create(this.#self.id, record)) === 'created') {
+        this.status = 'stored';
+        this.times = times;
+        this.#concluded('saved', changes, { userId });
+        this.#cookie = 'issue';
+        this.#runtime.emit({ type: 'created', id: this.id, userId });
+        return;
+      }
+      this.#identity = undefined;
+    }
+    throw new SessionStoreUnavailableException('create', new Error('every new id is said to be taken'));
+  }
+
+  async #rotate(changes: FieldChanges = { set: new Map(), delete: [] }): Promise<void> {
+    this.#requireCookie();
+    const { signer, store } = this.#runtime;
+    const previousId = this.id;
+    const next = signer.newIdentity();
+    const header = {
+      lastAccessedAt: this.#runtime.now(),
+      expiresAt: Math.max(this.#runtime.expiryOf(this.times), this.times.expiresAt),
+      ...this.#newUser(changes),
+    };
+    this.#concluded(await store.rotate(previousId, next.id, { ...changes, header }), changes, header);
+    if (this.status !== 'stored') return;
+    this.#identity = next;
+    this.#cookie = 'issue';
+    this.#outdated = false;
+    this.#runtime.emit({ type: 'regenerated', id: next.id, previousId, userId: this.storedUser });
+  }
+
+  /** What the store answered, carried over into what we know. */
+  #concluded(
+    outcome: 'saved' | 'gone',
+    changes: FieldChanges | undefined,
+    header: SessionDelta['header'],
+  ): void {
+    if (outcome === 'gone') {
+      this.status = 'gone';
+      this.#cookie = 'keep';
+      return;
+    }
+    if (changes) this.fields.saved(changes);
+    if (header.userId !== undefined) this.storedUser = header.userId ?? undefined;
+    if (header.expiresAt !== undefined) {
+      this.times.expiresAt = header.expiresAt;
+      this.#cookie = 'issue';
+      this.#touched = false;
+    }
+  }
+
+  /** A user other than the stored one; nobody at all is no other. */
+  #becomesAnother(changes: FieldChanges | undefined): boolean {
+    const { userId } = changes ? this.#newUser(changes) : {};
+    return typeof userId === 'string' && userId !== this.storedUser;
+  }
+
+  #newUser(changes: FieldChanges): { userId?: string | null } {
+    const field = DATA + this.#runtime.authKey;
+    const text = changes.set.get(field);
+    if (text !== undefined) return { userId: userIdOf(JSON.parse(text)) ?? null };
+    return changes.delete.includes(field) ? { userId: null } : {};
+  }
+
+  /** A login in a session that could not be loaded: it starts afresh, with nothing but what was written. */
+  #carryOver(): void {
+    this.status = 'new';
+    this.#identity = undefined;
+    this.times = this.#runtime.newTimes();
+  }
+
+  /**
+   * A later expiry, when it is time for one. Cookie and record are extended together or not at all: a record that
+   * outlives its cookie would never look due again.
+   */
+  #extension(writing: boolean): { expiresAt: number; lastAccessedAt: number } | undefined {
+    if (this.status !== 'stored' || !this.#canSetCookie) return undefined;
+    const { rolling, throttle } = this.#runtime;
+    if (!rolling && !writing && !this.#touched) return undefined;
+    const expiresAt = this.#runtime.expiryOf(this.times);
+    const gained = expiresAt - this.times.expiresAt;
+    if (gained <= 0 || (gained < throttle && !this.#touched)) return undefined;
+    return { expiresAt, lastAccessedAt: this.#runtime.now() };
+  }
+
+  get #canSetCookie(): boolean {
+    return this.#response !== undefined && !(this.#hook?.headersLeft ?? this.#response.headersSent);
+  }
+
+  /** Asked before the store is: a new id that the browser cannot be told would be a session lost. */
+  #requireCookie(): void {
+    if (this.#canSetCookie) return;
+    throw new SessionUsageError(
+      this.#response
+        ? 'The session needs a new cookie, but the headers of this response have been sent already. ' +
+            'Write to the session (or log in) before the first byte of the response.'
+        : 'The session needs a new cookie, but there is no response to put it in: sockets and subscriptions ' +
+            'can change a session, not create it or log in.',
+    );
+  }
+}
+
+/** A user id as text: strings, and numbers for those who count their users. */
+export function userIdOf(value: unknown): string | undefined {
+  if (typeof value === 'number') return String(value);
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+function addVary(response: ServerResponse, field: string): void {
+  const present = response.getHeader('Vary');
+  const names = String(present ?? '')
+    .toLowerCase()
+    .split(/\s*,\s*/);
+  if (names.includes('*') || names.includes(field.toLowerCase())) return;
+  response.setHeader('Vary', present ? `${String(present)}, ${field}` : field);
+}

@@ -1,0 +1,171 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { parseDuration } from '../options/duration.js';
+import { SessionConfigurationError } from '../errors.js';
+import { type Expiring, ExpiryQueue } from './expiry-queue.js';
+import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './session-store.js';
+
+/** Options of {@link MemoryStore}. */
+export interface MemoryStoreOptions {
+  /**
+   * How many sessions to hold. When one more is created, the one that would expire first makes room.
+   * @default Infinity
+   */
+  maxSessions?: number;
+  /**
+   * How often expired sessions are collected: seconds, or text such as `'30s'`. They are never handed out,
+   * collected or not.
+   * @default 30
+   */
+  sweepInterval?: number | string;
+  /**
+   * The current time in milliseconds; for tests.
+   * @default Date.now
+   */
+  clock?: () => number;
+}
+
+interface Entry extends Expiring {
+  id: string;
+  createdAt: number;
+  lastAccessedAt: number;
+  userId: string | undefined;
+  fields: Map<string, string>;
+}
+
+/** Expired records removed before other work gets a turn. */
+const SWEEP_BATCH = 1000;
+
+// A timer keeps the asynchronous context it was made in. Made while a request is served, it would hold that
+// request's AsyncLocalStorage for good; so it is made in the context this module was loaded in.
+const outsideRequests = AsyncLocalStorage.snapshot();
+
+/**
+ * Keeps sessions in this process: for development, tests and single-process servers that may forget everyone on
+ * a restart. Every operation is one synchronous step, and therefore atomic.
+ */
+export class MemoryStore implements SessionStore {
+  readonly #sessions = new Map<string, Entry>();
+  readonly #byExpiry = new ExpiryQueue<Entry>();
+  readonly #maxSessions: number;
+  readonly #sweepInterval: number;
+  readonly #clock: () => number;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: MemoryStoreOptions = {}) {
+    const { maxSessions = Infinity } = options;
+    if (!(maxSessions >= 1)) {
+      throw SessionConfigurationError.value('MemoryStore maxSessions', maxSessions, 'a number of at least 1');
+    }
+    this.#maxSessions = maxSessions;
+    this.#sweepInterval = parseDuration(options.sweepInterval ?? 30, 'MemoryStore sweepInterval');
+    this.#clock = options.clock ?? Date.now;
+  }
+
+  async create(id: string, record: SessionRecord): Promise<'created' | 'exists'> {
+    if (this.#live(id)) return 'exists';
+    this.#startSweeping();
+    while (this.#sessions.size >= this.#maxSessions) this.#remove(this.#byExpiry.first as Entry);
+    this.#add(id, record, new Map(record.fields));
+    return 'created';
+  }
+
+  async load(id: string, report?: (why: DeadRecord) => void): Promise<SessionRecord | undefined> {
+    const entry = this.#sessions.get(id);
+    if (!entry) return undefined;
+    if (entry.expiresAt <= this.#clock()) {
+      this.#remove(entry);
+      report?.('expired');
+      return undefined;
+    }
+    const { createdAt, lastAccessedAt, expiresAt, userId } = entry;
+    return { createdAt, lastAccessedAt, expiresAt, userId, fields: new Map(entry.fields) };
+  }
+
+  async touch(id: string, expiresAt: number): Promise<'saved' | 'gone'> {
+    const entry = this.#live(id);
+    if (!entry) return 'gone';
+    entry.expiresAt = expiresAt;
+    this.#byExpiry.moved(entry);
+    return 'saved';
+  }
+
+  async commit(id: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
+    const entry = this.#live(id);
+    if (!entry) return 'gone';
+    merge(entry, delta);
+    this.#byExpiry.moved(entry);
+    return 'saved';
+  }
+
+  async rotate(id: string, newId: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
+    const entry = this.#live(id);
+    if (!entry) return 'gone';
+    this.#remove(entry);
+    merge(entry, delta);
+    this.#add(newId, entry, entry.fields);
+    return 'saved';
+  }
+
+  async destroy(id: string): Promise<boolean> {
+    const entry = this.#live(id);
+    if (entry) this.#remove(entry);
+    return entry !== undefined;
+  }
+
+  async count(): Promise<number> {
+    await this.sweep();
+    return this.#sessions.size;
+  }
+
+  async clear(): Promise<void> {
+    this.#sessions.clear();
+    this.#byExpiry.clear();
+  }
+
+  async sweep(): Promise<number> {
+    const now = this.#clock();
+    let removed = 0;
+    for (let entry = this.#byExpiry.first; entry && entry.expiresAt <= now; entry = this.#byExpiry.first) {
+      this.#remove(entry);
+      if (++removed % SWEEP_BATCH === 0) await nextTurn();
+    }
+    return removed;
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #live(id: string): Entry | undefined {
+    const entry = this.#sessions.get(id);
+    if (!entry || entry.expiresAt > this.#clock()) return entry;
+    this.#remove(entry);
+    return undefined;
+  }
+
+  #add(id: string, header: Omit<SessionRecord, 'fields'>, fields: Map<string, string>): void {
+    const { createdAt, lastAccessedAt, expiresAt, userId } = header;
+    const entry: Entry = { id, createdAt, lastAccessedAt, expiresAt, userId, fields, position: 0 };
+    this.#sessions.set(id, entry);
+    this.#byExpiry.add(entry);
+  }
+
+  #remove(entry: Entry): void {
+    this.#sessions.delete(entry.id);
+    this.#byExpiry.remove(entry);
+  }
+
+  #startSweeping(): void {
+    this.#timer ??= outsideRequests(() => setInterval(() => void this.sweep(), this.#sweepInterval)).unref();
+  }
+}
+
+function merge(entry: Entry, { set, delete: removed, header }: SessionDelta): void {
+  for (const field of removed) entry.fields.delete(field);
+  for (const [field, text] of set) entry.fields.set(field, text);
+  entry.lastAccessedAt = header.lastAccessedAt ?? entry.lastAccessedAt;
+  entry.expiresAt = header.expiresAt ?? entry.expiresAt;
+  if (header.userId !== undefined) entry.userId = header.userId ?? undefined;
+}

@@ -1,0 +1,82 @@
+/** What a store keeps about a session besides its fields. All instants are milliseconds since the epoch. */
+export interface SessionHeader {
+  readonly createdAt: number;
+  readonly lastAccessedAt: number;
+  /** The absolute instant at which the session ends. A store checks it on every read; its own TTL only collects garbage. */
+  readonly expiresAt: number;
+  /** Who is logged in; absent for a visitor. */
+  readonly userId?: string;
+}
+
+/**
+ * One session at rest. `fields` maps an opaque field name to an opaque text; a store moves both and looks
+ * into neither.
+ */
+export interface SessionRecord extends SessionHeader {
+  readonly fields: Map<string, string>;
+}
+
+/** What one request changed: fields to write, fields to remove, and the header values that move with them. */
+export interface SessionDelta {
+  readonly set: ReadonlyMap<string, string>;
+  readonly delete: readonly string[];
+  /** `userId: null` says that nobody is logged in any more. */
+  readonly header: {
+    readonly lastAccessedAt?: number;
+    readonly expiresAt?: number;
+    readonly userId?: string | null;
+  };
+}
+
+/** Why a record that was there is not handed out: its time was over, or its bytes made no sense. */
+export type DeadRecord = 'expired' | 'undecodable';
+
+/**
+ * The contract between the core and a place where sessions are kept.
+ *
+ * Ids are 64 lower-case hex digits (SHA-256 of the cookie's secret), never the secret. A rejected promise
+ * means one thing: the store could not be reached. Nothing handed in or out may stay shared with the caller.
+ */
+export interface SessionStore {
+  /** Stores a new record; `exists`, and nothing changed, if the id is taken by a live one. */
+  create(id: string, record: SessionRecord): Promise<'created' | 'exists'>;
+
+  /**
+   * The live record, in one round trip. Missing, expired and undecodable records are `undefined`; the latter two
+   * are removed, and `report` (when given) is told which it was before the promise settles.
+   */
+  load(id: string, report?: (why: DeadRecord) => void): Promise<SessionRecord | undefined>;
+
+  /** Moves the expiry of a live record and writes no data; `gone`, and nothing created, if there is none. */
+  touch(id: string, expiresAt: number): Promise<'saved' | 'gone'>;
+
+  /** Merges the delta into a live record, atomically; `gone`, and nothing created, if there is none. */
+  commit(id: string, delta: SessionDelta): Promise<'saved' | 'gone'>;
+
+  /**
+   * Merges the delta and moves the live record to `newId`, after which `id` is gone; `gone`, and nothing created,
+   * if there is none. Of two parallel rotations one is `saved`.
+   */
+  rotate(id: string, newId: string, delta: SessionDelta): Promise<'saved' | 'gone'>;
+
+  /** Removes the record; true if a live one was there. */
+  destroy(id: string): Promise<boolean>;
+
+  /** How many live sessions there are. */
+  count?(): Promise<number>;
+
+  /** Removes every session. */
+  clear?(): Promise<void>;
+
+  /** Removes expired records now, without blocking the event loop; how many there were. */
+  sweep?(): Promise<number>;
+
+  /** Stops timers and releases what the store itself opened. Called when the application shuts down. */
+  close?(): Promise<void>;
+
+  /** Rejects if the store cannot be reached. */
+  ping?(): Promise<void>;
+}
+
+/** The injection token of the store in use; `@InjectSessionStore()` is the short form. */
+export const SESSION_STORE = Symbol('SESSION_STORE');
