@@ -32,8 +32,9 @@ const VARIABLES: Readonly<Record<string, string>> = {
  * `SESSION_SECRET` a random one is used and a warning logged; under `NODE_ENV=production` the boot stops.
  */
 export const sessionConfig = registerAs('session', (): SessionModuleOptions => {
+  const given = secrets();
   const options: SessionModuleOptions = {
-    secret: secrets(),
+    secret: given ?? randomBytes(32).toString('base64url'),
     store: driver(),
     maxAge: variable('SESSION_MAX_AGE'),
     absoluteMaxAge: variable('SESSION_ABSOLUTE_MAX_AGE'),
@@ -50,6 +51,11 @@ export const sessionConfig = registerAs('session', (): SessionModuleOptions => {
   } catch (error) {
     throw error instanceof SessionConfigurationError ? inTermsOfVariables(error) : error;
   }
+  if (!given) {
+    new Logger('SessionModule').warn(
+      'SESSION_SECRET is not set. Using a random one: every session ends when this process does.',
+    );
+  }
   return options;
 });
 
@@ -58,7 +64,7 @@ function variable(name: string): string | undefined {
   return process.env[name]?.trim() || undefined;
 }
 
-function secrets(): string | string[] {
+function secrets(): string | string[] | undefined {
   const list = variable('SESSION_SECRET')
     ?.split(',')
     .map((secret) => secret.trim());
@@ -69,10 +75,7 @@ function secrets(): string | string[] {
       'it is not set. In production it must be: "openssl rand -base64 32" makes one',
     );
   }
-  new Logger('SessionModule').warn(
-    'SESSION_SECRET is not set. Using a random one: every session ends when this process does.',
-  );
-  return randomBytes(32).toString('base64url');
+  return undefined;
 }
 
 function driver(): SessionStore {

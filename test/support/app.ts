@@ -141,7 +141,7 @@ export async function serve(adapter: Adapter, setup: Setup): Promise<Served> {
 /** An application on the given adapter, not yet listening; what it logs goes into `log`. */
 export async function createApp(
   adapter: Adapter,
-  root: unknown,
+  root: Type,
   { trustProxy = false, log = [] as string[] } = {},
 ): Promise<INestApplication> {
   const note = (...words: unknown[]) => void log.push(words.map(String).join(' '));

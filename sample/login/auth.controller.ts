@@ -1,0 +1,40 @@
+import { Body, Controller, Get, Post, Redirect, UnauthorizedException } from '@nestjs/common';
+import { Session } from 'nest-session';
+import { UsersService } from './users.service.js';
+
+@Controller()
+export class AuthController {
+  constructor(private readonly users: UsersService) {}
+
+  @Post('login')
+  @Redirect('/dashboard', 303)
+  async login(
+    @Session() session: Session,
+    @Body('username') username: unknown,
+    @Body('password') password: unknown,
+  ) {
+    const user = await this.users.authenticate(username, password);
+    if (!user) {
+      session.flash.set('error', 'Invalid credentials');
+      return { url: '/login' };
+    }
+    await session.login(user.id, { name: user.name });
+    session.flash.set('notice', 'Welcome back!');
+    // Where AuthenticatedGuard turned the visitor away; else to the dashboard.
+    return { url: session.pull('returnTo') };
+  }
+
+  @Post('logout')
+  @Redirect('/', 303)
+  async logout(@Session() session: Session) {
+    await session.logout();
+    session.flash.set('notice', 'You are signed out.');
+  }
+
+  /** Not behind AuthenticatedGuard, which would send a browser to the login page: an API answers 401 to everyone. */
+  @Get('api/me')
+  me(@Session('userId') userId?: string, @Session('name') name?: string) {
+    if (userId === undefined) throw new UnauthorizedException();
+    return { userId, name };
+  }
+}

@@ -1,0 +1,40 @@
+import { applyDecorators, Controller, Get, Header, UseGuards } from '@nestjs/common';
+import { AuthenticatedGuard, Flash, Session, SkipSession } from 'nest-session';
+import { readFileSync } from 'node:fs';
+import { dashboardPage, homePage, loginPage } from './views/pages.js';
+
+const style = readFileSync(new URL('style.css', import.meta.url), 'utf8');
+
+/** Pages say who is signed in, so no cache keeps them. */
+const Page = (path: string) =>
+  applyDecorators(
+    Get(path),
+    Header('Content-Type', 'text/html; charset=utf-8'),
+    Header('Cache-Control', 'no-store'),
+  );
+
+@Controller()
+export class PagesController {
+  @Page('/')
+  home(@Session() session: Session, @Flash('notice') notice?: string) {
+    return homePage(session, notice);
+  }
+
+  @Page('login')
+  login(@Session() session: Session, @Flash('error') error?: string) {
+    return loginPage(session, error);
+  }
+
+  @Page('dashboard')
+  @UseGuards(AuthenticatedGuard)
+  dashboard(@Session() session: Session, @Flash('notice') notice?: string) {
+    return dashboardPage(session, notice);
+  }
+
+  @Get('style.css')
+  @Header('Content-Type', 'text/css; charset=utf-8')
+  @SkipSession()
+  style() {
+    return style;
+  }
+}

@@ -1,0 +1,320 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { type IncomingMessage, request } from 'node:http';
+import { createServer } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { html } from '../sample/login/views/html.js';
+import { adapters, Browser, setCookies } from './support/app.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const alice = { username: 'alice', password: 'wonderland' };
+
+/** The built sample as `npm start` runs it, with no environment set but the port. */
+class Sample {
+  output = '';
+
+  private constructor(readonly process: ChildProcess) {
+    for (const stream of [process.stdout, process.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => (this.output += text));
+    }
+  }
+
+  static start(port: number, ...args: string[]): Sample {
+    const environment = Object.entries(process.env).filter(([name]) => !/^(SESSION|NODE)_|^PORT$/.test(name));
+    return new Sample(
+      spawn(process.execPath, ['sample/login/dist/main.js', ...args], {
+        cwd: root,
+        env: { ...Object.fromEntries(environment), PORT: String(port) },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      }),
+    );
+  }
+
+  /** The address it prints once it listens. */
+  async address(): Promise<string> {
+    for (;;) {
+      const [address] = /http:\/\/localhost:\d+/.exec(this.output) ?? [];
+      if (address) return address;
+      if (this.ended) throw new Error(`The sample ended: ${this.output}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** How it ends when asked to. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<unknown[]> {
+    if (this.ended) return [this.process.exitCode, this.process.signalCode];
+    const exit = once(this.process, 'exit');
+    this.process.kill(signal);
+    return exit;
+  }
+
+  get ended(): boolean {
+    return this.process.exitCode !== null || this.process.signalCode !== null;
+  }
+}
+
+describe.each(adapters.map((adapter) => [adapter]))('The login sample on %s', (adapter) => {
+  let sample: Sample;
+  let url: string;
+  let browser: Browser;
+
+  beforeAll(async () => {
+    sample = Sample.start(0, ...(adapter === 'fastify' ? ['--fastify'] : []));
+    url = await sample.address();
+  }, 30_000);
+  afterAll(() => sample?.stop());
+  beforeEach(() => (browser = new Browser(url)));
+
+  const submit = (path: string, form: object = {}) => browser.post(path).type('form').send(form);
+
+  /** Asks for the target as it is, which clients that take a URL would tidy up first. */
+  async function exactly(target: string): Promise<void> {
+    const sent = request(url, { path: target, headers: { cookie: browser.cookie } }).end();
+    const [response] = (await once(sent, 'response')) as [IncomingMessage];
+    response.resume();
+    await once(response, 'end');
+  }
+
+  async function signIn() {
+    const response = await submit('/login', alice);
+    expect(response.status).toBe(303);
+    return response;
+  }
+
+  it('runs on the adapter that was asked for and says where, and as whom to sign in', async () => {
+    const { headers } = await browser.get('/');
+    expect(headers['x-powered-by']).toBe(adapter === 'express' ? 'Express' : undefined);
+    expect(sample.output).toContain(`Open ${url} and sign in as alice with the password wonderland.`);
+    expect(sample.output).toContain('SESSION_SECRET is not set');
+    expect(sample.output.trim().split('\n')).toHaveLength(2);
+  });
+
+  it('says who is signed in, or that nobody is, and sets no cookie for looking', async () => {
+    const visitor = await browser.get('/');
+    expect(visitor.status).toBe(200);
+    expect(visitor.type).toBe('text/html');
+    expect(visitor.text).toContain('Nobody is signed in');
+    expect(setCookies(visitor)).toEqual([]);
+
+    await signIn();
+    const { text } = await browser.get('/');
+    expect(text).toContain('You are signed in as <strong>alice</strong>');
+    expect(text).not.toContain('Nobody');
+  });
+
+  it('serves its stylesheet without a session', async () => {
+    await signIn();
+    const { status, type, text, headers } = await browser.get('/style.css');
+    expect({ status, type }).toEqual({ status: 200, type: 'text/css' });
+    expect(text).toContain("[data-theme='dark']");
+    expect(headers.vary).toBeUndefined();
+  });
+
+  it('has a form that people and password managers can fill in', async () => {
+    const { status, text } = await browser.get('/login');
+    expect(status).toBe(200);
+    expect(text).toMatch(/<label for="username">/);
+    expect(text).toMatch(/<input[^>]+name="username"[^>]+autocomplete="username"/);
+    expect(text).toMatch(
+      /<input[^>]+name="password"[^>]+type="password"[^>]+autocomplete="current-password"/,
+    );
+  });
+
+  it('shows the dashboard after login, and the greeting once', async () => {
+    expect((await signIn()).headers.location).toBe('/dashboard');
+    const first = await browser.get('/dashboard');
+    expect(first.status).toBe(200);
+    expect(first.headers['cache-control']).toBe('no-store');
+    expect(first.text).toContain('Hello, Alice');
+    expect(first.text).toContain('Welcome back!');
+    expect((await browser.get('/dashboard')).text).not.toContain('Welcome back!');
+  });
+
+  it('sends a visitor to the login page, and from there to the page that was asked for', async () => {
+    const turnedAway = await browser.get('/dashboard?x=1&y=%2F');
+    expect(turnedAway.status).toBe(302);
+    expect(turnedAway.headers.location).toBe('/login');
+    expect(turnedAway.text).not.toContain('Hello');
+    expect((await browser.get('/login')).text).toContain('Please login to continue');
+
+    expect((await submit('/login', { ...alice, password: 'wrong' })).headers.location).toBe('/login');
+    expect((await signIn()).headers.location).toBe('/dashboard?x=1&y=%2F');
+    expect((await signIn()).headers.location).toBe('/dashboard');
+  });
+
+  it.each([
+    '//evil.example',
+    '//evil.example/dashboard',
+    '//dashboard',
+    '/\\evil.example',
+    '/%5Cevil.example',
+    'http://evil.example/dashboard',
+    '/dashboard?next=//evil.example',
+  ])('stays on this site after login when %s was asked for first', async (target) => {
+    await browser.get('/dashboard');
+    await exactly(target);
+    const { location } = (await signIn()).headers;
+    expect(location).toMatch(/^\/dashboard($|\?)/);
+    expect(new URL(location, url).origin).toBe(url);
+  });
+
+  it('shows once that the credentials are wrong, alike for a wrong name', async () => {
+    for (const wrong of [
+      { ...alice, password: 'Wonderland' },
+      { ...alice, username: 'bob' },
+      { username: '__proto__', password: '' },
+    ]) {
+      const response = await submit('/login', wrong);
+      expect(response.status).toBe(303);
+      expect(response.headers.location).toBe('/login');
+      expect((await browser.get('/login')).text).toContain('Invalid credentials');
+      expect((await browser.get('/login')).text).not.toContain('Invalid credentials');
+    }
+    expect((await browser.get('/dashboard')).headers.location).toBe('/login');
+  });
+
+  it('gives the session a new id at login; the one from before is worth nothing', async () => {
+    await submit('/preferences', { theme: 'dark' });
+    const before = browser.copy();
+    await signIn();
+    expect(browser.cookie).not.toBe(before.cookie);
+    expect((await before.get('/dashboard')).headers.location).toBe('/login');
+    expect((await browser.get('/dashboard')).status).toBe(200);
+  });
+
+  it('ends the session at logout, for those who kept its cookie as well', async () => {
+    await signIn();
+    await submit('/preferences', { theme: 'dark' });
+    const thief = browser.copy();
+    expect((await thief.get('/dashboard')).status).toBe(200);
+
+    const response = await submit('/logout');
+    expect(response.status).toBe(303);
+    expect(response.headers.location).toBe('/');
+    const home = await browser.get('/');
+    expect(home.text).toContain('You are signed out.');
+    expect(home.text).toContain('Nobody is signed in');
+    expect(home.text).toContain('data-theme="light"');
+    expect((await browser.get('/')).text).not.toContain('You are signed out.');
+
+    expect((await browser.get('/dashboard')).headers.location).toBe('/login');
+    expect((await thief.get('/dashboard')).headers.location).toBe('/login');
+    expect((await thief.get('/api/me')).status).toBe(401);
+    expect((await thief.get('/')).text).toContain('data-theme="light"');
+  });
+
+  it('lets a visitor sign out as well', async () => {
+    const response = await submit('/logout');
+    expect(response.headers.location).toBe('/');
+    expect((await browser.get('/')).text).toContain('You are signed out.');
+  });
+
+  it('keeps the theme that a visitor chose across the login', async () => {
+    expect((await browser.get('/')).text).toContain('data-theme="light"');
+    const asVisitor = await submit('/preferences', { theme: 'dark' });
+    expect(asVisitor.status).toBe(303);
+    expect(asVisitor.headers.location).toBe('/');
+    expect((await browser.get('/login')).text).toContain('data-theme="dark"');
+
+    await signIn();
+    const dashboard = await browser.get('/dashboard');
+    expect(dashboard.text).toContain('data-theme="dark"');
+    expect(dashboard.text).toContain('Theme: dark');
+    const asUser = await submit('/preferences', { theme: 'light' });
+    expect(asUser.status).toBe(303);
+    expect(asUser.headers.location).toBe('/dashboard');
+    expect((await browser.get('/dashboard')).text).toContain('data-theme="light"');
+  });
+
+  it.each([{}, { theme: '' }, { theme: 'Dark' }, { theme: '"><script>' }, { theme: ['dark', 'light'] }])(
+    'refuses the preferences %j',
+    async (form) => {
+      const response = await submit('/preferences', form);
+      expect(response.status).toBe(400);
+      expect(setCookies(response)).toEqual([]);
+    },
+  );
+
+  it.each(['application/json', 'text/html', '*/*', 'text/html, application/json'])(
+    'answers JSON about the user when %s is accepted',
+    async (accept) => {
+      const visitor = await browser.get('/api/me').set('Accept', accept);
+      expect(visitor.status).toBe(401);
+      expect(visitor.type).toBe('application/json');
+      expect(visitor.headers.location).toBeUndefined();
+      expect(setCookies(visitor)).toEqual([]);
+
+      await signIn();
+      const user = await browser.get('/api/me').set('Accept', accept);
+      expect(user.status).toBe(200);
+      expect(user.type).toBe('application/json');
+      expect(user.body).toEqual({ userId: 'alice', name: 'Alice' });
+    },
+  );
+
+  const form = 'application/x-www-form-urlencoded';
+  const bodies: [type: string | undefined, body: string][] = [
+    [undefined, ''],
+    [form, ''],
+    [form, 'username'],
+    [form, 'username=alice&username=bob&password=a&password=b'],
+    [form, 'username[]=alice&password[x]=wonderland&theme[]=dark'],
+    [form, '__proto__[username]=alice&constructor=x'],
+    [form, '%zz=%&username=%00&password=%ff'],
+    [form, `username=${'a'.repeat(200_000)}`],
+    ['application/json', '{"username":{"$ne":1},"password":["wonderland"],"theme":{"dark":1}}'],
+    ['application/json', '["alice","wonderland"]'],
+    ['application/json', 'null'],
+    ['application/json', '"alice"'],
+    ['application/json', '0'],
+    ['application/json', '{'],
+    ['text/plain', 'username=alice'],
+    ['application/xml', '<username/>'],
+    ['multipart/form-data; boundary=x', '--x\r\n\r\nalice\r\n--x--'],
+  ];
+  it.each(bodies.map(([type, body]) => ({ type, body, start: /^.{0,60}/.exec(body)?.[0] })))(
+    'takes the body $start of type $type without failing',
+    async ({ type, body }) => {
+      for (const path of ['/login', '/preferences', '/logout']) {
+        const response = await fetch(url + path, {
+          method: 'POST',
+          headers: type ? { 'Content-Type': type } : {},
+          body: body || undefined,
+          redirect: 'manual',
+        });
+        expect([303, 400, 413, 415]).toContain(response.status);
+        expect(response.headers.get('location') ?? '/').not.toBe('/dashboard');
+        await response.body?.cancel();
+      }
+      expect((await browser.get('/')).status).toBe(200);
+    },
+  );
+
+  it('says so when the port is in use, and how to choose another', async () => {
+    const second = Sample.start(Number(new URL(url).port), ...(adapter === 'fastify' ? ['--fastify'] : []));
+    const [code] = await once(second.process, 'close');
+    expect(code).toBe(1);
+    expect(second.output).toMatch(/Port \d+ is in use\. Choose another: PORT=3001 npm start/);
+    expect(second.output).not.toContain('Open http');
+  }, 30_000);
+
+  // The last, since it ends the sample. A browser that keeps its connection open does not hold it up.
+  it('ends when it is told to', async () => {
+    await (await fetch(url)).text();
+    expect(await sample.stop()).toEqual([null, 'SIGTERM']);
+    const { port } = new URL(url);
+    const free = createServer().listen(Number(port), '0.0.0.0');
+    await once(free, 'listening');
+    free.close();
+  }, 10_000);
+});
+
+it('escapes what a page shows, wherever it stands in the markup', () => {
+  const hostile = `"><script>alert('&')</script>`;
+  const escaped = '&quot;&gt;&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;';
+  expect(html`<p title="${hostile}">${hostile}</p>`.toString()).toBe(`<p title="${escaped}">${escaped}</p>`);
+  const nested = html`<b>${'<'}</b>`;
+  expect(html`<p>${nested}</p>`.toString()).toBe('<p><b>&lt;</b></p>');
+  expect(html`${undefined}${null}${0}${false}${['<']}`.toString()).toBe('0false&lt;');
+  expect(html`${{ markup: '<b>', toString: () => '<i>' }}`.toString()).toBe('&lt;i&gt;');
+});
