@@ -7,8 +7,7 @@ export type {
 } from './options/session-module-options.js';
 export { sessionConfig } from './options/session.config.js';
 
-// A star, because an interface exported by name could not be augmented: declare module 'nest-session' { … }
-export type * from './session/session-data.js';
+export type { SessionData } from './session/session-data.js';
 export { Session, Flash, SkipSession } from './session/session.decorators.js';
 export { FlashMessages } from './session/flash-messages.js';
 export { SessionManager, type SessionInfo } from './session/session-manager.js';

@@ -163,7 +163,7 @@ onBothAdapters((adapter) => {
   it('a commit that finds its session expired meanwhile leaves nothing behind', async () => {
     await start({ maxAge: 100 });
     const held = served.store.hold('commit');
-    const late = browser.get('/set').then();
+    const late = browser.begin('/set');
     await held.reached;
     served.clock.pass(100);
     held.release();

@@ -198,7 +198,7 @@ onBothAdapters((adapter) => {
 
   it.each([
     ['malformed', 'session_id=junk'],
-    ['signature', 'session_id=' + `${'A'.repeat(43)}.${'A'.repeat(43)}`],
+    ['signature', `session_id=${'A'.repeat(43)}.${'A'.repeat(43)}`],
     ['duplicate', 'session_id=V; session_id=V'],
   ])('are reported as %s, without the cookie', async (reason, shape) => {
     await look(fill(shape));

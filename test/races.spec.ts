@@ -70,7 +70,7 @@ onBothAdapters((adapter) => {
   describe('two parallel requests', () => {
     it('that write different keys keep both', async () => {
       const slow = served.store.hold('commit');
-      const one = browser.copy().get('/set?a=1').then();
+      const one = browser.copy().begin('/set?a=1');
       await slow.reached;
       await browser.get('/set?b=2');
       slow.release();
@@ -80,7 +80,7 @@ onBothAdapters((adapter) => {
 
     it('of which one deletes a key and the other writes another keep both changes', async () => {
       const slow = served.store.hold('commit');
-      const one = browser.copy().get('/delete?key=first').then();
+      const one = browser.copy().begin('/delete?key=first');
       await slow.reached;
       await browser.get('/set?b=2');
       slow.release();
@@ -90,7 +90,7 @@ onBothAdapters((adapter) => {
 
     it('that both write the same key: the later commit wins whole', async () => {
       const slow = served.store.hold('commit');
-      const one = browser.copy().get('/set?a=slow').then();
+      const one = browser.copy().begin('/set?a=slow');
       await slow.reached;
       await browser.get('/set?a=quick');
       slow.release();
@@ -105,7 +105,7 @@ onBothAdapters((adapter) => {
       async (path) => {
         const before = browser.copy();
         const slow = served.store.hold(path.startsWith('/become') ? 'rotate' : 'commit');
-        const late = browser.copy().get(path).then();
+        const late = browser.copy().begin(path);
         await slow.reached;
         await browser.get('/logout');
         slow.release();
@@ -119,7 +119,7 @@ onBothAdapters((adapter) => {
     it('leaves nothing under the old id, and nothing under the new one, when the id changes meanwhile', async () => {
       const before = browser.copy();
       const slow = served.store.hold('commit');
-      const late = browser.copy().get('/set?late=1').then();
+      const late = browser.copy().begin('/set?late=1');
       await slow.reached;
       await browser.get('/regenerate');
       slow.release();
@@ -132,7 +132,7 @@ onBothAdapters((adapter) => {
     it('cannot bring back a session that was revoked, even by an extension of its time', async () => {
       served.clock.pass(80_000);
       const slow = served.store.hold('touch');
-      const late = browser.get('/look').then();
+      const late = browser.begin('/look');
       await slow.reached;
       await served.sessions.clear();
       slow.release();
@@ -144,7 +144,7 @@ onBothAdapters((adapter) => {
   describe('two parallel rotations', () => {
     it('have one winner; the loser gets no cookie and leaves no record', async () => {
       const slow = served.store.hold('rotate');
-      const loser = browser.copy().get('/regenerate').then();
+      const loser = browser.copy().begin('/regenerate');
       await slow.reached;
       await browser.get('/regenerate');
       slow.release();
@@ -156,7 +156,7 @@ onBothAdapters((adapter) => {
     it('that are logins both let their user in; the later one without anything of the old session', async () => {
       const twin = browser.copy();
       const slow = served.store.hold('rotate');
-      const later = twin.get('/login?user=bob').then();
+      const later = twin.begin('/login?user=bob');
       await slow.reached;
       await browser.get('/login?user=alice');
       slow.release();
@@ -168,7 +168,7 @@ onBothAdapters((adapter) => {
 
   it('a second, late logout does not delete the cookie of a login in between', async () => {
     const slow = served.store.hold('destroy');
-    const late = browser.copy().get('/logout').then();
+    const late = browser.copy().begin('/logout');
     await slow.reached;
     await browser.get('/logout');
     await browser.get('/login?user=alice');

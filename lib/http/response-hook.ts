@@ -44,6 +44,7 @@ export class ResponseHook {
   #sentBeforeHold = false;
   #decorated = false;
   #failed = false;
+  #error: unknown;
 
   constructor(response: ServerResponse, passenger: Passenger) {
     this.#response = response;
@@ -63,15 +64,32 @@ export class ResponseHook {
     return this.#queue !== undefined || this.#response.headersSent || this.#response.writableEnded;
   }
 
+  /** Saving failed before anyone answered, and a filter was told. Should the answer be a success, it is not sent. */
+  saveFailed(error: unknown): void {
+    this.#failed = true;
+    this.#error = error;
+  }
+
   #take(step: Step, args: unknown[]): unknown {
-    // What is still written to a response that has become an error goes nowhere.
-    if (this.#failed) return step === 'write' ? false : this.#response;
+    // The handler may still be streaming into a response that has become an error: that goes nowhere.
+    if (this.#failed && (this.#response.writableEnded || this.#response.destroyed)) {
+      return step === 'write' ? false : this.#response;
+    }
+    if (this.#error !== undefined && this.#isSuccess(step, args)) {
+      this.#fail(this.#error);
+      return this.#response;
+    }
     if (this.#queue) return this.#enqueue(step, args);
     if (this.#passenger.pending()) {
       this.#hold();
       return this.#enqueue(step, args);
     }
     return this.#run(step, args);
+  }
+
+  #isSuccess(step: Step, [status]: unknown[]): boolean {
+    const { headersSent, statusCode } = this.#response;
+    return !headersSent && Number(step === 'writeHead' ? status : statusCode) < 300;
   }
 
   #run(step: Step, args: unknown[]): unknown {
@@ -142,8 +160,8 @@ export class ResponseHook {
 
   #fail(error: unknown): void {
     const response = this.#response;
+    this.#failed = true;
     if (response.headersSent) {
-      this.#failed = true;
       response.destroy();
       return;
     }
@@ -158,7 +176,6 @@ export class ResponseHook {
     response.statusCode = status;
     response.statusMessage = '';
     this.#run('end', [body]);
-    this.#failed = true;
   }
 
   /** `writeHead(status, [message], [headers])`: its headers go where the passenger can see and change them. */

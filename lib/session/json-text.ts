@@ -88,8 +88,8 @@ function pathTo(key: string, path: readonly (string | number)[]): string {
   return [key, ...path]
     .map((step, index) => {
       if (typeof step === 'number') return `[${step}]`;
-      if (/^[A-Za-z_$][\w$]*$/.test(step)) return index === 0 ? step : `.${step}`;
-      return index === 0 ? JSON.stringify(step) : `[${JSON.stringify(step)}]`;
+      if (index === 0) return /^[\w$.]+$/.test(step) ? step : JSON.stringify(step);
+      return /^[A-Za-z_$][\w$]*$/.test(step) ? `.${step}` : `[${JSON.stringify(step)}]`;
     })
     .join('');
 }

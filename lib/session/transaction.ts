@@ -247,7 +247,10 @@ export class SessionTransaction implements Passenger {
       const { onStoreError, logger } = this.#runtime;
       if (error instanceof SessionValueError) this.discard();
       const tolerable = error instanceof SessionStoreUnavailableException && onStoreError === 'anonymous';
-      if (!tolerable || this.#becomesAnother(this.fields.changes())) throw error;
+      if (!tolerable || this.#becomesAnother(this.fields.changes())) {
+        this.#hook?.saveFailed(error);
+        throw error;
+      }
       logger.warn(`${String(error)}. The response goes out without its session.`);
       this.status = 'unavailable';
       this.#unavailable = error;

@@ -5,7 +5,7 @@ import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fa
 import type { AddressInfo } from 'node:net';
 import { Logger, type ModuleMetadata } from '@nestjs/common';
 import { SessionManager, SessionModule, type SessionModuleOptions } from 'nest-session';
-import request from 'supertest';
+import request, { type Response } from 'supertest';
 import { HeldStore } from './held-store.js';
 
 export type Adapter = 'express' | 'fastify';
@@ -73,6 +73,11 @@ export class Browser {
   post(path: string, body?: object) {
     const sent = this.#send('post', path);
     return body ? sent.send(body) : sent;
+  }
+
+  /** A GET that is sent now, for a test that does something else before it awaits the answer. */
+  begin(path: string): Promise<Response> {
+    return Promise.resolve(this.get(path));
   }
 
   /** The session's cookie, by whichever name it goes. */
