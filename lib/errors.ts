@@ -25,16 +25,18 @@ export class SessionConfigurationError extends Error {
 }
 
 /**
- * The store rejected or did not answer within `storeTimeout`: HTTP 503. `cause` is the store's own error; the
- * client is told nothing about it.
+ * The store rejected or did not answer within `storeTimeout`: HTTP 503. `cause` is the store's own error, which is
+ * logged and which the client is told nothing about.
  */
 export class SessionStoreUnavailableException extends HttpException {
   readonly code = 'E_SESSION_STORE_UNAVAILABLE';
 
-  constructor(operation: string, cause: unknown) {
+  constructor(
+    readonly operation: string,
+    cause: unknown,
+  ) {
     super('Service Unavailable', HttpStatus.SERVICE_UNAVAILABLE, { cause });
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    this.message = `The session store could not be reached (${operation}): ${reason}`;
+    this.message = 'The session store could not be reached.';
   }
 }
 

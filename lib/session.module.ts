@@ -1,7 +1,13 @@
-import { type DynamicModule, Inject, Module, type OnApplicationBootstrap } from '@nestjs/common';
+import {
+  type DynamicModule,
+  Inject,
+  Module,
+  type OnApplicationBootstrap,
+  type OnModuleInit,
+} from '@nestjs/common';
 import { APP_GUARD, APP_INTERCEPTOR, HttpAdapterHost } from '@nestjs/core';
 import { AuthenticatedGuard } from './auth/authenticated.guard.js';
-import { rememberUpgrades } from './http/request-context.js';
+import { rememberResponses, rememberUpgrades } from './http/request-context.js';
 import { type ResolvedSessionOptions, resolveOptions, SESSION_OPTIONS } from './options/resolved-options.js';
 import { sessionConfig } from './options/session.config.js';
 import type { SessionModuleOptions } from './options/session-module-options.js';
@@ -45,7 +51,7 @@ import { SESSION_STORE } from './stores/session-store.js';
     AuthenticatedGuard,
   ],
 })
-export class SessionModule extends ConfigurableModuleClass implements OnApplicationBootstrap {
+export class SessionModule extends ConfigurableModuleClass implements OnModuleInit, OnApplicationBootstrap {
   constructor(@Inject(HttpAdapterHost) private readonly host: HttpAdapterHost) {
     super();
   }
@@ -60,6 +66,12 @@ export class SessionModule extends ConfigurableModuleClass implements OnApplicat
     return super.forRootAsync(options);
   }
 
+  onModuleInit(): void {
+    const { httpAdapter } = this.host;
+    if (httpAdapter?.getType() === 'fastify') rememberResponses(httpAdapter.getInstance());
+  }
+
+  /** Gateways have been bound by now, and with them the server's upgrade listeners. */
   onApplicationBootstrap(): void {
     rememberUpgrades(this.host.httpAdapter?.getHttpServer());
   }

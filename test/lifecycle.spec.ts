@@ -128,6 +128,21 @@ onBothAdapters((adapter) => {
       expect(await as(browser, (session) => session.userId)).toBe('bob');
     });
 
+    it('as somebody else takes nothing of the other’s along, but what this request has set', async () => {
+      await as(browser, async (session) => {
+        await session.login('alice', { cart: ['a private thing'] });
+        session.flash.set('notice', 'for alice');
+      });
+      await as(browser, async (session) => {
+        session.flash.set('welcome', 'Hello bob');
+        await session.login('bob', { name: 'Bob' });
+      });
+      expect(await as(browser, (session) => [session.data, session.flash.all()])).toEqual([
+        { userId: 'bob', name: 'Bob' },
+        { welcome: 'Hello bob' },
+      ]);
+    });
+
     it('as the same user again does not churn the other tabs', async () => {
       await as(browser, (session) => session.login('alice'));
       const tab = browser.copy();

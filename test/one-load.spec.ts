@@ -196,7 +196,7 @@ onBothAdapters((adapter) => {
     it('together with @Session() is a mistake that says so', async () => {
       await start();
       expect((await browser.get('/skipped-by-mistake')).status).toBe(500);
-      expect(served.log.join('\n')).toMatch(/No session was opened for this route.*@SkipSession\(\)/);
+      expect(served.log.join('\n')).toMatch(/No session was opened for this handler.*@SkipSession\(\)/);
     });
   });
 });

@@ -183,6 +183,9 @@ onBothAdapters((adapter) => {
       served.store.fail('load');
       const response = await browser.get('/look');
       expect(response.text).not.toMatch(/refused/);
+      expect(served.log).toEqual([
+        expect.stringMatching(/The session store could not be reached \(load\): connection refused/),
+      ]);
     });
   });
 
@@ -251,11 +254,12 @@ onBothAdapters((adapter) => {
     });
   });
 
-  it('the exception says which operation failed and why, and carries the cause', () => {
+  it('the exception tells the operation and carries the cause, and keeps both from the client', () => {
     const error = new SessionStoreUnavailableException('load', new Error('connection refused'));
     expect(error).toMatchObject({
       code: 'E_SESSION_STORE_UNAVAILABLE',
-      message: 'The session store could not be reached (load): connection refused',
+      operation: 'load',
+      message: 'The session store could not be reached.',
       cause: new Error('connection refused'),
     });
     expect(error.getStatus()).toBe(503);

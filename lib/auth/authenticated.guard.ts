@@ -46,7 +46,8 @@ export class AuthenticatedGuard implements CanActivate {
     const { expired } = RequestSession.transactionOf(session);
     const message = expired ? 'Session expired' : 'Please login to continue';
     const { loginPath } = this.options.auth;
-    if (loginPath === undefined || !at.response || wantsJson(at.request.headers.accept)) {
+    const isPage = context.getType() === 'http' && !wantsJson(at.request.headers.accept);
+    if (loginPath === undefined || !at.response || !isPage) {
       throw new LoginRequiredException(message);
     }
     session.flash.set('error', message);

@@ -44,13 +44,15 @@ export function locate(context: ExecutionContext): Located {
   }
 }
 
-/** Whether a context of this kind has a request: not every GraphQL subscription does, and no microservice. */
+/** Whether there is a request behind a context: not behind every subscription or socket, and no microservice. */
 export function hasRequest(context: ExecutionContext): boolean {
   switch (context.getType<string>()) {
     case 'http':
       return true;
     case 'graphql':
       return isRequest(graphqlRequest(context.getArgByIndex(2)));
+    case 'ws':
+      return isRequest(handshakeRequest(context.switchToWs().getClient()));
     default:
       return false;
   }
@@ -63,9 +65,11 @@ export function locateRequest(request: unknown, response?: unknown): Located {
       'This is no HTTP request: it has no headers. Pass the request or the ExecutionContext to open().',
     );
   }
-  const reply = (response ?? request.res) as { raw?: ServerResponse } | ServerResponse | undefined;
+  const owner = request.raw ?? request;
+  const reply = (response ?? request.res ?? responses.get(owner)) as
+    { raw?: ServerResponse } | ServerResponse | undefined;
   const raw = reply && 'raw' in reply && reply.raw ? reply.raw : (reply as ServerResponse | undefined);
-  return { request, response: raw, owner: request.raw ?? request };
+  return { request, response: raw, owner };
 }
 
 /** Whether the request came over HTTPS, by the adapter's own trusted-proxy rules. */
@@ -96,6 +100,24 @@ function graphqlRequest(context: GraphqlContext | undefined): unknown {
   return context?.req ?? context?.request ?? context?.reply?.request ?? context?.extra?.request;
 }
 
+/** Fastify's requests do not know their reply, as Express's know their response. */
+const responses = new WeakMap<object, ServerResponse>();
+
+interface Fastify {
+  addHook(
+    name: 'onRequest',
+    hook: (request: { raw: object }, reply: { raw: ServerResponse }, done: () => void) => void,
+  ): void;
+}
+
+/** So that a bare Fastify request is enough to open a session, which is all that a GraphQL context holds there. */
+export function rememberResponses(fastify: Fastify): void {
+  fastify.addHook('onRequest', (request, reply, done) => {
+    responses.set(request.raw, reply.raw);
+    done();
+  });
+}
+
 /** The upgrade requests of `ws` sockets, which the library itself does not keep; see {@link rememberUpgrades}. */
 const upgrades = new WeakMap<object, IncomingMessage>();
 
@@ -111,14 +133,23 @@ export function rememberUpgrades(server: unknown): void {
   );
 }
 
-/** socket.io keeps the handshake request on the socket; for `ws` it is found by the TCP socket underneath. */
-function handshakeOf(client: { request?: unknown; _socket?: object } | undefined): HttpRequest {
-  const request = client?.request ?? (client?._socket && upgrades.get(client._socket));
+interface SocketClient {
+  readonly request?: unknown;
+  readonly _socket?: object;
+}
+
+function handshakeOf(client: SocketClient | undefined): HttpRequest {
+  const request = handshakeRequest(client);
   if (isRequest(request)) return request;
   throw new SessionUsageError(
     'There is no handshake request for this socket. Keep it when the client connects: ' +
       'handleConnection(client, request) { client.request = request; }',
   );
+}
+
+/** socket.io keeps the handshake request on the socket; for `ws` it is found by the TCP socket underneath. */
+function handshakeRequest(client: SocketClient | undefined): unknown {
+  return client?.request ?? (client?._socket && upgrades.get(client._socket));
 }
 
 function isRequest(value: unknown): value is HttpRequest {

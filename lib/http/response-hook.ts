@@ -1,18 +1,21 @@
 import { HttpException, HttpStatus } from '@nestjs/common';
 import { STATUS_CODES, type OutgoingHttpHeader, type ServerResponse } from 'node:http';
 
-/** What rides on a response: something to save before it, and something to put in its headers. */
+/** What a response has to wait for. */
 export interface Passenger {
   /** Whether something waits to be saved; asked at every step of the response, so it has to be cheap. */
   pending(): boolean;
   /** Saves it. */
   settle(): Promise<void>;
-  /** Puts its headers on; called once, just before they leave. Names and values already there may be changed. */
-  addHeaders(response: ServerResponse): void;
-  /** Whether there are headers to put on. */
-  hasHeaders(): boolean;
   /** Saving failed: `settle()` rejected with `error`. */
   failed(error: unknown): void;
+}
+
+/** What is put on a response just before its headers leave. */
+export interface Headers {
+  hasHeaders(): boolean;
+  /** Called once. Headers that are there already may be changed. */
+  addHeaders(response: ServerResponse): void;
 }
 
 type Step = 'writeHead' | 'write' | 'end' | 'flushHeaders';
@@ -39,6 +42,7 @@ const OF_THE_BODY =
 export class ResponseHook {
   readonly #response: ServerResponse;
   readonly #passenger: Passenger;
+  readonly #headers: Headers;
   readonly #original: ReadonlyMap<Step, Method>;
   #queue: Queued[] | undefined;
   #sentBeforeHold = false;
@@ -46,9 +50,10 @@ export class ResponseHook {
   #failed = false;
   #error: unknown;
 
-  constructor(response: ServerResponse, passenger: Passenger) {
+  constructor(response: ServerResponse, passenger: Passenger, headers: Headers) {
     this.#response = response;
     this.#passenger = passenger;
+    this.#headers = headers;
     this.#original = new Map(STEPS.map((step) => [step, response[step] as Method]));
     for (const step of STEPS) Reflect.set(response, step, (...args: unknown[]) => this.#take(step, args));
     response.once('close', () => this.#closed());
@@ -60,7 +65,7 @@ export class ResponseHook {
   }
 
   /** Whether someone has begun to answer: from here on, saving and its failure are this hook's business. */
-  get answering(): boolean {
+  get begun(): boolean {
     return this.#queue !== undefined || this.#response.headersSent || this.#response.writableEnded;
   }
 
@@ -95,14 +100,14 @@ export class ResponseHook {
   #run(step: Step, args: unknown[]): unknown {
     if (step === 'writeHead' && !this.#decorated) {
       this.#decorated = true;
-      if (this.#passenger.hasHeaders()) args = this.#decorate(args);
+      if (this.#headers.hasHeaders()) args = this.#decorate(args);
     }
     return this.#original.get(step)?.apply(this.#response, args);
   }
 
   #enqueue(step: Step, args: unknown[]): unknown {
     const queue = this.#queue as Queued[];
-    if (step === 'writeHead' && queue.some((queued) => queued.step !== 'flushHeaders')) throw headersSent();
+    if (step === 'writeHead' && queue.some((queued) => queued.step !== 'flushHeaders')) throw alreadySent();
     if (queue.at(-1)?.step === 'end') return step === 'write' ? false : this.#response;
     queue.push({ step, args });
     return step === 'write' ? false : this.#response;
@@ -120,7 +125,7 @@ export class ResponseHook {
     const originals = HEADER_CHANGES.map((name) => this.#response[name]);
     for (const name of HEADER_CHANGES) {
       this.#response[name] = () => {
-        throw headersSent();
+        throw alreadySent();
       };
     }
     const release = () => {
@@ -178,12 +183,12 @@ export class ResponseHook {
     this.#run('end', [body]);
   }
 
-  /** `writeHead(status, [message], [headers])`: its headers go where the passenger can see and change them. */
+  /** `writeHead(status, [message], [headers])`: its headers go where ours can join them. */
   #decorate([status, ...rest]: unknown[]): unknown[] {
     const headers = rest.find((arg) => typeof arg === 'object' && arg !== null);
     if (Array.isArray(headers)) setFlat(this.#response, headers);
     else if (headers) setAll(this.#response, headers as Record<string, OutgoingHttpHeader | undefined>);
-    this.#passenger.addHeaders(this.#response);
+    this.#headers.addHeaders(this.#response);
     return typeof rest[0] === 'string' ? [status, rest[0]] : [status];
   }
 
@@ -208,7 +213,7 @@ function setFlat(response: ServerResponse, headers: readonly unknown[]): void {
   for (let index = 0; index < flat.length; index += 2) response.appendHeader(flat[index], flat[index + 1]);
 }
 
-function headersSent(): Error {
+function alreadySent(): Error {
   const error = new Error(
     'Cannot change the response: it has been handed over and waits for the session store.',
   );

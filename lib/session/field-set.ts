@@ -81,6 +81,13 @@ export class FieldSet {
     }
   }
 
+  /** Removes what this request has not set or changed. */
+  forgetUnchanged(): void {
+    for (const [field, text] of this.#saved) {
+      if (this.text(field) === text) this.write(field, field, undefined);
+    }
+  }
+
   /** What differs from the saved texts, or undefined. Throws `SessionValueError` for a change JSON cannot hold. */
   changes(): FieldChanges | undefined {
     if (this.#live.size === 0) return undefined;

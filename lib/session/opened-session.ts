@@ -24,14 +24,11 @@ export const messageSession = new AsyncLocalStorage<RequestSession>();
 
 /** The session for a parameter of a handler; an error that says what to do if none was opened. */
 export function sessionFor(context: ExecutionContext): RequestSession {
-  const isMessage = context.getType() === 'ws';
-  const session = isMessage ? messageSession.getStore() : opened(locate(context).owner);
+  const { owner } = locate(context);
+  const session = context.getType() === 'ws' ? messageSession.getStore() : opened(owner);
   if (session && !(session instanceof Promise)) return session;
   throw new SessionUsageError(
-    isMessage
-      ? 'No session was opened for this message: global interceptors do not reach gateways. ' +
-          'Put @UseInterceptors(SessionInterceptor) on the gateway.'
-      : 'No session was opened for this route. Is SessionModule imported in the root module, and the route free of ' +
-          '@SkipSession()?',
+    'No session was opened for this handler. Is SessionModule imported in the root module, and the handler free of ' +
+      '@SkipSession()?',
   );
 }

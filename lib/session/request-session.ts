@@ -31,10 +31,12 @@ export class RequestSession implements Session {
   }
 
   get id(): string {
+    this.#transaction.use();
     return this.#transaction.id;
   }
 
   get isNew(): boolean {
+    this.#transaction.use();
     return this.#transaction.status === 'new';
   }
 
@@ -125,7 +127,7 @@ export class RequestSession implements Session {
       const problem = `login() takes the user's id, a string that is not empty, and got ${String(userId) || "''"}.`;
       return Promise.reject(new SessionValueError(this.#authKey, this.#authKey, problem));
     }
-    return this.#transaction.login(() => this.update(data).set(this.#authKey, userId));
+    return this.#transaction.login(userId, () => this.update(data).set(this.#authKey, userId));
   }
 
   logout(): Promise<void> {

@@ -40,8 +40,8 @@ export class SessionManager implements OnApplicationShutdown {
    * The session of a request, loaded once however many ask: guards, interceptors, middleware and handlers all get
    * the same object. In a gateway, every message loads it anew. Without a cookie no store is asked.
    *
-   * Takes an ExecutionContext (http, graphql, ws) or a request. With a bare Fastify request there is no response to
-   * put a cookie in, so such a session can be read and changed, but not begun.
+   * Takes an ExecutionContext (http, graphql, ws) or a request. The handshake request of a socket has no response to
+   * put a cookie in, so its session can be read and changed, but not begun.
    */
   async open(from: ExecutionContext | object): Promise<Session> {
     return this.acquire(isContext(from) ? locate(from) : locateRequest(from));
@@ -126,8 +126,9 @@ export class SessionManager implements OnApplicationShutdown {
     return session;
   }
 
-  #attach(session: RequestSession, { owner, request, response }: Located): void {
-    RequestSession.transactionOf(session).attach(response);
+  #attach(session: RequestSession, at: Located): void {
+    const { owner, request } = at;
+    RequestSession.transactionOf(session).attach(at);
     request.session = session;
     if (owner !== request && 'headers' in owner) (owner as HttpRequest).session = session;
   }

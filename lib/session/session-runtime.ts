@@ -33,7 +33,9 @@ export class SessionRuntime {
   #warnedOfProxy = false;
 
   constructor(options: ResolvedSessionOptions) {
-    this.store = new BoundedStore(options.store, options.storeTimeout);
+    this.store = new BoundedStore(options.store, options.storeTimeout, (operation, cause) =>
+      this.logger.error(`The session store could not be reached (${operation}): ${messageOf(cause)}`),
+    );
     this.signer = new SessionSigner(new KeyRing(options.secrets), options.idBytes);
     this.cookie = new SessionCookie(options);
     this.now = options.clock;
@@ -80,4 +82,8 @@ export class SessionRuntime {
         "the adapter to trust it: app.set('trust proxy', 1) on Express, new FastifyAdapter({ trustProxy: true }) on Fastify.",
     );
   }
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
 }

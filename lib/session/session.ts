@@ -51,7 +51,8 @@ export interface Session<T extends object = SessionData> {
 
   /**
    * Logs a user in, together with what else is to be set: the session moves to a new id at once, so that an id known
-   * from before is worth nothing (ASVS 5.0 V7.2.4). The user who is logged in already keeps the id.
+   * from before is worth nothing (ASVS 5.0 V7.2.4). The user who is logged in already keeps the id; one who takes over
+   * from another gets none of the other's data.
    */
   login(userId: string, data?: Partial<T>): Promise<void>;
   /** Ends the session, in the store and in the browser. What is set afterwards starts a new one. */

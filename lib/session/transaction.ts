@@ -1,11 +1,11 @@
-import type { ServerResponse } from 'node:http';
-import { SessionStoreUnavailableException, SessionUsageError, SessionValueError } from '../errors.js';
+import { SessionStoreUnavailableException, SessionValueError } from '../errors.js';
 import type { Identity, Verified } from '../crypto/session-signer.js';
 import { DUPLICATE, readCookie } from '../http/cookie-header.js';
-import { isHttps, type Located } from '../http/request-context.js';
-import { type Passenger, ResponseHook } from '../http/response-hook.js';
+import type { Located } from '../http/request-context.js';
+import type { Passenger } from '../http/response-hook.js';
 import type { DeadRecord, SessionDelta } from '../stores/session-store.js';
 import { type FieldChanges, FieldSet } from './field-set.js';
+import { SessionReply } from './session-reply.js';
 import type { SessionRuntime } from './session-runtime.js';
 
 /** The field a data key is stored in; flash messages and the library's own fields have other prefixes. */
@@ -42,16 +42,11 @@ export class SessionTransaction implements Passenger {
   expired = false;
 
   readonly #runtime: SessionRuntime;
-  readonly #at: Located;
-  #response: ServerResponse | undefined;
-  #hook: ResponseHook | undefined;
-  #secure: boolean | undefined;
+  /** What the response says about all this. */
+  readonly reply: SessionReply;
   #identity: Identity | undefined;
-  /** What the response tells the browser about its cookie. */
-  #cookie: 'keep' | 'issue' | 'remove' = 'keep';
+  /** The cookie was signed by an older secret. */
   #outdated = false;
-  /** The response depends on the session. */
-  #used = false;
   /** Something may have changed since the last commit. */
   #restless = false;
   #touched = false;
@@ -62,23 +57,21 @@ export class SessionTransaction implements Passenger {
 
   private constructor(runtime: SessionRuntime, at: Located) {
     this.#runtime = runtime;
-    this.#at = at;
-    this.#response = at.response;
+    this.reply = new SessionReply(runtime, at, this);
     this.times = runtime.newTimes();
   }
 
   /** The session that the request's cookie names; without a cookie no store is asked, and nothing awaited. */
   static begin(runtime: SessionRuntime, at: Located): SessionTransaction | Promise<SessionTransaction> {
     const transaction = new SessionTransaction(runtime, at);
-    const verified = transaction.#readCookie();
+    const verified = transaction.#readCookie(at.request.headers.cookie);
     return verified ? transaction.#load(verified) : transaction;
   }
 
-  #readCookie(): Verified | undefined {
+  #readCookie(header: string | undefined): Verified | undefined {
     const { cookie, signer } = this.#runtime;
-    const header = this.#at.request.headers.cookie;
     if (!cookie.mayBeIn(header)) return undefined;
-    const name = cookie.name(this.secure);
+    const name = cookie.name(this.reply.secure);
     const value = readCookie(header, name);
     if (value === undefined) return undefined;
     const verified = value === DUPLICATE ? 'duplicate' : signer.verify(name, value);
@@ -104,7 +97,6 @@ export class SessionTransaction implements Passenger {
       this.#outdated = verified.outdated;
     } catch (error) {
       if (onStoreError === 'throw') throw error;
-      this.#runtime.logger.warn(`${String(error)}. The request goes on without its session.`);
       this.status = 'unavailable';
       this.#unavailable = error;
     }
@@ -117,33 +109,28 @@ export class SessionTransaction implements Passenger {
   #wake(): void {
     if (!this.#hasWork()) return;
     this.#restless = true;
-    this.#ride();
+    this.reply.wait();
   }
 
   /** An unknown id is never adopted. A late response must not delete a newer cookie, so only expiry deletes ours. */
   #refuse(id: string, dead: DeadRecord | undefined): void {
     if (dead === 'expired') {
       this.expired = true;
-      this.#cookie = 'remove';
+      this.reply.cookie = 'remove';
       this.#runtime.emit({ type: 'expired', id });
-      this.#ride();
+      this.reply.wait();
     } else {
       this.#runtime.emit({ type: 'rejected', reason: dead ?? 'unknown', id });
     }
   }
 
   get id(): string {
-    return this.#self.id;
+    return this.identity.id;
   }
 
-  /** Whether the request's cookie is Secure. */
-  get secure(): boolean {
-    return (this.#secure ??= this.#runtime.cookie.isSecure(() => isHttps(this.#at.request)));
-  }
-
-  /** Whether someone has begun to write the response. */
-  get answering(): boolean {
-    return this.#hook?.answering ?? false;
+  /** Made when it is first asked for, or needed. */
+  get identity(): Identity {
+    return (this.#identity ??= this.#runtime.signer.newIdentity());
   }
 
   get isModified(): boolean {
@@ -151,20 +138,14 @@ export class SessionTransaction implements Passenger {
   }
 
   /** The response became known after the session was opened. */
-  attach(response: ServerResponse | undefined): void {
-    if (this.#response || !response) return;
-    this.#response = response;
-    if (this.#used || this.#restless || this.#cookie !== 'keep') this.#ride();
-    this.#wake();
+  attach({ response }: Located): void {
+    if (this.reply.attach(response)) this.#wake();
   }
 
   /** The fields, for reading or writing: from now on the response varies with the cookie and waits for a commit. */
   use(): FieldSet {
     this.#restless = true;
-    if (!this.#used) {
-      this.#used = true;
-      this.#ride();
-    }
+    this.reply.vary();
     return this.fields;
   }
 
@@ -190,12 +171,13 @@ export class SessionTransaction implements Passenger {
 
   /**
    * Saves a login. Where the session ended while this request ran, the user gets a new one, without anything of the
-   * old: whoever is told "welcome" is logged in.
+   * old: whoever is told "welcome" is logged in. Nor does one user get what another has left in the session.
    */
-  login(write: () => void): Promise<void> {
+  login(userId: string, write: () => void): Promise<void> {
     this.use();
     return this.#inTurn(async () => {
       if (this.status === 'unavailable' || this.status === 'gone') this.#begin();
+      if (this.storedUser !== undefined && this.storedUser !== userId) this.fields.forgetUnchanged();
       write();
       await this.#write();
       if (this.status !== 'gone') return;
@@ -214,7 +196,7 @@ export class SessionTransaction implements Passenger {
         removed = await this.#runtime.store.destroy(this.id);
         if (removed) this.#runtime.emit({ type: 'destroyed', id: this.id, userId: this.storedUser });
       }
-      if (this.status !== 'new') this.#cookie = removed ? 'remove' : 'keep';
+      if (this.status !== 'new') this.reply.cookie = removed ? 'remove' : 'keep';
       this.#begin();
     });
   }
@@ -244,53 +226,24 @@ export class SessionTransaction implements Passenger {
     try {
       await this.commit();
     } catch (error) {
-      const { onStoreError, logger } = this.#runtime;
+      const { onStoreError } = this.#runtime;
       if (error instanceof SessionValueError) this.discard();
       const tolerable = error instanceof SessionStoreUnavailableException && onStoreError === 'anonymous';
       if (!tolerable || this.#becomesAnother(this.fields.changes())) {
-        this.#hook?.saveFailed(error);
+        this.reply.saveFailed(error);
         throw error;
       }
-      logger.warn(`${String(error)}. The response goes out without its session.`);
       this.status = 'unavailable';
       this.#unavailable = error;
     }
   }
 
-  hasHeaders(): boolean {
-    return this.#used || this.#cookie !== 'keep';
-  }
-
-  addHeaders(response: ServerResponse): void {
-    if (this.#used) addVary(response, 'Cookie');
-    if (this.#cookie === 'keep') return;
-    const { cookie, signer } = this.#runtime;
-    const name = cookie.name(this.secure);
-    const line =
-      this.#cookie === 'issue'
-        ? cookie.line(
-            signer.sign(name, this.#self.secret),
-            this.#runtime.secondsUntil(this.times.expiresAt),
-            this.secure,
-          )
-        : cookie.line('', 0, this.secure);
-    if (this.secure) this.#runtime.checkProxy(this.#at.request);
-    const others = [response.getHeader('Set-Cookie') ?? []]
-      .flat()
-      .filter((other) => !String(other).startsWith(`${name}=`));
-    response.setHeader('Set-Cookie', [...others.map(String), line]);
-    if (!response.hasHeader('Cache-Control')) response.setHeader('Cache-Control', 'no-store');
-  }
-
   failed(error: unknown): void {
+    if (error instanceof SessionStoreUnavailableException) return; // logged where it happened
     this.#runtime.logger.error(error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
 
   // From here on: what a commit is made of. Each step runs alone, in its turn.
-
-  get #self(): Identity {
-    return (this.#identity ??= this.#runtime.signer.newIdentity());
-  }
 
   /** Nothing to save until the session is used again, unless a value was handed out that may change in place. */
   #rest(): void {
@@ -304,10 +257,6 @@ export class SessionTransaction implements Passenger {
     this.storedUser = undefined;
     this.#identity = undefined;
     this.#touched = false;
-  }
-
-  #ride(): void {
-    if (this.#response) this.#hook ??= new ResponseHook(this.#response, this);
   }
 
   #inTurn(step: () => Promise<void>): Promise<void> {
@@ -326,7 +275,9 @@ export class SessionTransaction implements Passenger {
     if (this.status === 'new') return changed !== undefined;
     if (this.status === 'unavailable') return this.#becomesAnother(changed);
     return (
-      changed !== undefined || this.#extension(false) !== undefined || (this.#outdated && this.#canSetCookie)
+      changed !== undefined ||
+      this.#extension(false) !== undefined ||
+      (this.#outdated && this.reply.canSetCookie)
     );
   }
 
@@ -345,22 +296,22 @@ export class SessionTransaction implements Passenger {
     } else if (extension) {
       this.#concluded(await store.touch(this.id, extension.expiresAt), undefined, extension);
     }
-    if (this.status === 'stored' && this.#outdated && this.#canSetCookie) this.#cookie = 'issue';
+    if (this.status === 'stored' && this.#outdated && this.reply.canSetCookie) this.reply.cookie = 'issue';
     this.#outdated = false;
   }
 
   async #create(changes: FieldChanges): Promise<void> {
-    this.#requireCookie();
+    this.reply.requireCookie();
     const { store } = this.#runtime;
     const userId = this.#newUser(changes).userId ?? undefined;
     const times = this.#runtime.newTimes();
     for (let attempt = 0; attempt < 3; attempt++) {
       const record = { ...times, userId, fields: new Map(changes.set) };
-      if ((await store.create(this.#self.id, record)) === 'created') {
+      if ((await store.create(this.id, record)) === 'created') {
         this.status = 'stored';
         this.times = times;
         this.#concluded('saved', changes, { userId });
-        this.#cookie = 'issue';
+        this.reply.cookie = 'issue';
         this.#runtime.emit({ type: 'created', id: this.id, userId });
         return;
       }
@@ -370,7 +321,7 @@ export class SessionTransaction implements Passenger {
   }
 
   async #rotate(changes: FieldChanges = { set: new Map(), delete: [] }): Promise<void> {
-    this.#requireCookie();
+    this.reply.requireCookie();
     const { signer, store } = this.#runtime;
     const previousId = this.id;
     const next = signer.newIdentity();
@@ -382,7 +333,7 @@ export class SessionTransaction implements Passenger {
     this.#concluded(await store.rotate(previousId, next.id, { ...changes, header }), changes, header);
     if (this.status !== 'stored') return;
     this.#identity = next;
-    this.#cookie = 'issue';
+    this.reply.cookie = 'issue';
     this.#outdated = false;
     this.#runtime.emit({ type: 'regenerated', id: next.id, previousId, userId: this.storedUser });
   }
@@ -395,14 +346,14 @@ export class SessionTransaction implements Passenger {
   ): void {
     if (outcome === 'gone') {
       this.status = 'gone';
-      this.#cookie = 'keep';
+      this.reply.cookie = 'keep';
       return;
     }
     if (changes) this.fields.saved(changes);
     if (header.userId !== undefined) this.storedUser = header.userId ?? undefined;
     if (header.expiresAt !== undefined) {
       this.times.expiresAt = header.expiresAt;
-      this.#cookie = 'issue';
+      this.reply.cookie = 'issue';
       this.#touched = false;
     }
   }
@@ -432,7 +383,7 @@ export class SessionTransaction implements Passenger {
    * outlives its cookie would never look due again.
    */
   #extension(writing: boolean): { expiresAt: number; lastAccessedAt: number } | undefined {
-    if (this.status !== 'stored' || !this.#canSetCookie) return undefined;
+    if (this.status !== 'stored' || !this.reply.canSetCookie) return undefined;
     const { rolling, throttle } = this.#runtime;
     if (!rolling && !writing && !this.#touched) return undefined;
     const expiresAt = this.#runtime.expiryOf(this.times);
@@ -440,35 +391,10 @@ export class SessionTransaction implements Passenger {
     if (gained <= 0 || (gained < throttle && !this.#touched)) return undefined;
     return { expiresAt, lastAccessedAt: this.#runtime.now() };
   }
-
-  get #canSetCookie(): boolean {
-    return this.#response !== undefined && !(this.#hook?.headersLeft ?? this.#response.headersSent);
-  }
-
-  /** Asked before the store is: a new id that the browser cannot be told would be a session lost. */
-  #requireCookie(): void {
-    if (this.#canSetCookie) return;
-    throw new SessionUsageError(
-      this.#response
-        ? 'The session needs a new cookie, but the headers of this response have been sent already. ' +
-            'Write to the session (or log in) before the first byte of the response.'
-        : 'The session needs a new cookie, but there is no response to put it in: sockets and subscriptions ' +
-            'can change a session, not create it or log in.',
-    );
-  }
 }
 
 /** A user id as text: strings, and numbers for those who count their users. */
 export function userIdOf(value: unknown): string | undefined {
   if (typeof value === 'number') return String(value);
   return typeof value === 'string' && value !== '' ? value : undefined;
-}
-
-function addVary(response: ServerResponse, field: string): void {
-  const present = response.getHeader('Vary');
-  const names = String(present ?? '')
-    .toLowerCase()
-    .split(/\s*,\s*/);
-  if (names.includes('*') || names.includes(field.toLowerCase())) return;
-  response.setHeader('Vary', present ? `${String(present)}, ${field}` : field);
 }

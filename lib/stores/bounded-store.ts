@@ -9,6 +9,7 @@ export class BoundedStore {
   constructor(
     readonly store: SessionStore,
     private readonly timeout: number,
+    private readonly report: (operation: string, cause: unknown) => void,
   ) {}
 
   create(id: string, record: SessionRecord): Promise<'created' | 'exists'> {
@@ -43,7 +44,7 @@ export class BoundedStore {
     try {
       return await this.store[name]();
     } catch (error) {
-      throw new SessionStoreUnavailableException(name, error);
+      throw this.#unavailable(name, error);
     }
   }
 
@@ -55,9 +56,14 @@ export class BoundedStore {
     try {
       return await Promise.race([run(), timedOut]);
     } catch (error) {
-      throw new SessionStoreUnavailableException(operation, error);
+      throw this.#unavailable(operation, error);
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  #unavailable(operation: string, cause: unknown): SessionStoreUnavailableException {
+    this.report(operation, cause);
+    return new SessionStoreUnavailableException(operation, cause);
   }
 }

@@ -1,0 +1,123 @@
+import type { ServerResponse } from 'node:http';
+import type { Identity } from '../crypto/session-signer.js';
+import { SessionUsageError } from '../errors.js';
+import { isHttps, type Located } from '../http/request-context.js';
+import { type Headers, type Passenger, ResponseHook } from '../http/response-hook.js';
+import type { SessionRuntime } from './session-runtime.js';
+
+/** What the reply needs to know of the session it speaks of. */
+interface Subject extends Passenger {
+  readonly identity: Identity;
+  readonly times: { readonly expiresAt: number };
+}
+
+/**
+ * What a response says about its session: the cookie, that it varies by cookie, that no cache may keep it; and
+ * whether it can still say so.
+ */
+export class SessionReply implements Headers {
+  /** What the browser is told about its cookie. */
+  cookie: 'keep' | 'issue' | 'remove' = 'keep';
+
+  readonly #runtime: SessionRuntime;
+  readonly #at: Located;
+  readonly #session: Subject;
+  #response: ServerResponse | undefined;
+  #hook: ResponseHook | undefined;
+  #varies = false;
+  #secure: boolean | undefined;
+
+  constructor(runtime: SessionRuntime, at: Located, session: Subject) {
+    this.#runtime = runtime;
+    this.#at = at;
+    this.#session = session;
+    this.#response = at.response;
+  }
+
+  /** Whether the request's cookie is Secure. */
+  get secure(): boolean {
+    return (this.#secure ??= this.#runtime.cookie.isSecure(() => isHttps(this.#at.request)));
+  }
+
+  /** Whether someone has begun to write the response. */
+  get begun(): boolean {
+    return this.#hook?.begun ?? false;
+  }
+
+  get canSetCookie(): boolean {
+    return this.#response !== undefined && !(this.#hook?.headersLeft ?? this.#response.headersSent);
+  }
+
+  /** Asked before the store is: a new id that the browser cannot be told would be a session lost. */
+  requireCookie(): void {
+    if (this.canSetCookie) return;
+    throw new SessionUsageError(
+      this.#response
+        ? 'The session needs a new cookie, but the headers of this response have been sent already. ' +
+            'Write to the session (or log in) before the first byte of the response.'
+        : 'The session needs a new cookie, but there is no response to put it in: sockets and subscriptions ' +
+            'can change a session, not create it or log in.',
+    );
+  }
+
+  /** The response became known after the session was opened; whether that is news. */
+  attach(response: ServerResponse | undefined): boolean {
+    if (this.#response || !response) return false;
+    this.#response = response;
+    if (this.hasHeaders()) this.wait();
+    return true;
+  }
+
+  /** The response depends on the session. */
+  vary(): void {
+    if (this.#varies) return;
+    this.#varies = true;
+    this.wait();
+  }
+
+  /** From now on the response waits until the session is saved. */
+  wait(): void {
+    if (this.#response) this.#hook ??= new ResponseHook(this.#response, this.#session, this);
+  }
+
+  saveFailed(error: unknown): void {
+    this.#hook?.saveFailed(error);
+  }
+
+  hasHeaders(): boolean {
+    return this.#varies || this.cookie !== 'keep';
+  }
+
+  addHeaders(response: ServerResponse): void {
+    if (this.#varies) addVary(response, 'Cookie');
+    if (this.cookie === 'keep') return;
+    const name = this.#runtime.cookie.name(this.secure);
+    const others = [response.getHeader('Set-Cookie') ?? []].flat().map(String);
+    response.setHeader('Set-Cookie', [
+      ...others.filter((line) => !line.startsWith(`${name}=`)),
+      this.#line(name),
+    ]);
+    if (!response.hasHeader('Cache-Control')) response.setHeader('Cache-Control', 'no-store');
+    if (this.secure) this.#runtime.checkProxy(this.#at.request);
+  }
+
+  #line(name: string): string {
+    const { cookie, signer } = this.#runtime;
+    if (this.cookie === 'remove') return cookie.line('', 0, this.secure);
+    const { identity, times } = this.#session;
+    return cookie.line(
+      signer.sign(name, identity.secret),
+      this.#runtime.secondsUntil(times.expiresAt),
+      this.secure,
+    );
+  }
+}
+
+function addVary(response: ServerResponse, field: string): void {
+  const present = response.getHeader('Vary');
+  const names = String(present ?? '')
+    .toLowerCase()
+    .split(/\s*,\s*/);
+  if (names.includes('*') || names.includes(field.toLowerCase())) return;
+  response.setHeader('Vary', present ? `${String(present)}, ${field}` : field);
+}
