@@ -18,10 +18,12 @@ export class AuthController {
       session.flash.set('error', 'Invalid credentials');
       return { url: '/login' };
     }
-    await session.login(user.id, { name: user.name });
+    // Where AuthenticatedGuard turned the visitor away; undefined leaves the dashboard above.
+    const url = session.pull('returnTo');
     session.flash.set('notice', 'Welcome back!');
-    // Where AuthenticatedGuard turned the visitor away; else to the dashboard.
-    return { url: session.pull('returnTo') };
+    // Last, so that one step in the store saves all of it under the new id.
+    await session.login(user.id, { name: user.name });
+    return { url };
   }
 
   @Post('logout')
