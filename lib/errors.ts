@@ -1,5 +1,6 @@
 import { HttpException, HttpStatus } from '@nestjs/common';
 import { inspect } from 'node:util';
+import type { CsrfRefusal } from './csrf/csrf-decision.js';
 
 /**
  * An option or environment variable that cannot be used; thrown at boot.
@@ -95,5 +96,20 @@ export class LoginRequiredException extends HttpException {
     readonly location?: string,
   ) {
     super({ statusCode: status, message }, status);
+  }
+}
+
+/**
+ * `CsrfGuard` refused the request: 403 with the message "Missing CSRF token" or "Invalid CSRF token". `code` and
+ * `check` say which check it was, to the log and to clients that can do something about it.
+ */
+export class CsrfException extends HttpException {
+  readonly code: string;
+
+  constructor(readonly check: CsrfRefusal) {
+    const message = check === 'token-missing' ? 'Missing CSRF token' : 'Invalid CSRF token';
+    const code = `E_SESSION_CSRF_${check.toUpperCase().replace('-', '_')}`;
+    super({ statusCode: HttpStatus.FORBIDDEN, message, code }, HttpStatus.FORBIDDEN);
+    this.code = code;
   }
 }

@@ -2,6 +2,7 @@ export { SessionModule } from './session.module.js';
 export type {
   SessionAuthOptions,
   SessionCookieOptions,
+  SessionCsrfOptions,
   SessionModuleOptions,
   SessionModuleOptionsFactory,
 } from './options/session-module-options.js';
@@ -18,6 +19,11 @@ export type { SessionEvent } from './session/session-events.js';
 export { AuthenticatedGuard, Public } from './auth/authenticated.guard.js';
 export { isLocalPath } from './auth/local-path.js';
 
+export { CsrfGuard } from './csrf/csrf.guard.js';
+export { CsrfProtect, CsrfToken, SkipCsrf } from './csrf/csrf.decorators.js';
+export { CsrfService } from './csrf/csrf.service.js';
+export type { CsrfRefusal } from './csrf/csrf-decision.js';
+
 export { MemoryStore, type MemoryStoreOptions } from './stores/memory.store.js';
 export { InjectSessionStore } from './stores/inject-session-store.decorator.js';
 export {
@@ -30,6 +36,7 @@ export {
 } from './stores/session-store.js';
 
 export {
+  CsrfException,
   LoginRequiredException,
   SessionConfigurationError,
   SessionNotFoundError,

@@ -7,6 +7,8 @@ import {
 } from '@nestjs/common';
 import { APP_GUARD, APP_INTERCEPTOR, HttpAdapterHost } from '@nestjs/core';
 import { AuthenticatedGuard } from './auth/authenticated.guard.js';
+import { CsrfGuard } from './csrf/csrf.guard.js';
+import { CsrfService } from './csrf/csrf.service.js';
 import { rememberResponses, rememberUpgrades } from './http/request-context.js';
 import { type ResolvedSessionOptions, resolveOptions, SESSION_OPTIONS } from './options/resolved-options.js';
 import { sessionConfig } from './options/session.config.js';
@@ -19,6 +21,7 @@ import {
 import { SessionLoaderGuard } from './session/session-loader.guard.js';
 import { SessionManager } from './session/session-manager.js';
 import { SessionInterceptor } from './session/session.interceptor.js';
+import { SessionRuntime } from './session/session-runtime.js';
 import { SessionMiddleware } from './session/session.middleware.js';
 import { SESSION_STORE } from './stores/session-store.js';
 
@@ -35,10 +38,17 @@ import { SESSION_STORE } from './stores/session-store.js';
       useFactory: ({ store }: ResolvedSessionOptions) => store,
       inject: [SESSION_OPTIONS],
     },
+    {
+      provide: SessionRuntime,
+      useFactory: (options: ResolvedSessionOptions) => new SessionRuntime(options),
+      inject: [SESSION_OPTIONS],
+    },
     SessionManager,
     SessionMiddleware,
     SessionInterceptor,
     AuthenticatedGuard,
+    CsrfService,
+    CsrfGuard,
     { provide: APP_GUARD, useClass: SessionLoaderGuard },
     { provide: APP_INTERCEPTOR, useExisting: SessionInterceptor },
   ],
@@ -49,6 +59,8 @@ import { SESSION_STORE } from './stores/session-store.js';
     SessionMiddleware,
     SessionInterceptor,
     AuthenticatedGuard,
+    CsrfService,
+    CsrfGuard,
   ],
 })
 export class SessionModule extends ConfigurableModuleClass implements OnModuleInit, OnApplicationBootstrap {

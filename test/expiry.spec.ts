@@ -25,6 +25,11 @@ class ExpiryController {
     return {};
   }
 
+  @Get('regenerate')
+  async regenerate(@Session() session: Any) {
+    await session.regenerate();
+  }
+
   @Get('touch')
   touch(@Session() session: Any) {
     session.touch();
@@ -107,6 +112,15 @@ onBothAdapters((adapter) => {
       expect(served.store.drain()).toEqual(['load', 'touch']);
       expect(sessionCookies(response)).toHaveLength(1);
     });
+  });
+
+  it('a new id starts the idle lifetime again, record and cookie together', async () => {
+    await start({ maxAge: 100, rolling: false });
+    served.clock.pass(90);
+    const response = await browser.get('/regenerate');
+    expect(sessionCookies(response)).toEqual([expect.stringMatching(/Max-Age=100$/)]);
+    served.clock.now += 99_999;
+    expect(await alive()).toBe(true);
   });
 
   describe('the absolute lifetime', () => {

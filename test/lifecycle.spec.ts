@@ -231,6 +231,24 @@ onBothAdapters((adapter) => {
     });
   });
 
+  it('what a handler starts and does not await happens in its order, and before the answer', async () => {
+    await as(browser, (session) => void session.set('a', 1));
+    served.store.drain();
+    const held = served.store.hold('commit');
+    run = (session) => {
+      void session.set('a', 2).save();
+      void session.regenerate();
+      void session.set('b', 3).save();
+    };
+    const answer = browser.begin('/run');
+    await held.reached;
+    expect(served.store.drain()).toEqual(['load', 'commit']);
+    held.release();
+    expect(sessionCookies(await answer)).toHaveLength(1);
+    expect(served.store.drain()).toEqual(['rotate']);
+    expect(await as(browser, data)).toEqual({ a: 2, b: 3 });
+  });
+
   it('save stores at once, and what follows is stored at the end', async () => {
     const saved = await as(browser, async (session) => {
       session.set('a', 1);

@@ -1,7 +1,7 @@
 import { createHmac, hkdfSync, type KeyObject, createSecretKey } from 'node:crypto';
 
 /** What a key is for. A key derived for one purpose is useless for another (ASVS 5.0 V9.2.2). */
-export type KeyPurpose = 'session-id';
+export type KeyPurpose = 'session-id' | 'csrf' | 'csrf-visitor';
 
 /**
  * The application's secrets, newest first. Each purpose gets keys of its own: HKDF-SHA256 (RFC 5869) over the
@@ -15,13 +15,20 @@ export class KeyRing {
   }
 
   keysFor(purpose: KeyPurpose): readonly KeyObject[] {
-    return this.#secrets.map((secret) =>
-      createSecretKey(Buffer.from(hkdfSync('sha256', secret, '', `nest-session/v1/${purpose}`, 32))),
-    );
+    return this.#secrets.map((secret) => createSecretKey(derive(secret, purpose, 32)));
+  }
+
+  /** Eight characters for each secret, to name it by; they tell nothing about it. */
+  get ids(): readonly string[] {
+    return this.#secrets.map((secret) => derive(secret, 'key-id', 6).toString('base64url'));
   }
 }
 
 /** HMAC-SHA256 as 43 characters of base64url. */
 export function mac(key: KeyObject, message: string): string {
   return createHmac('sha256', key).update(message).digest('base64url');
+}
+
+function derive(secret: Buffer, info: string, bytes: number): Buffer {
+  return Buffer.from(hkdfSync('sha256', secret, '', `nest-session/v1/${info}`, bytes));
 }

@@ -9,7 +9,12 @@ export type HttpRequest = Pick<IncomingMessage, 'headers' | 'method' | 'url'> & 
   readonly socket?: Socket & { readonly encrypted?: boolean };
   /** `http` or `https`, as the adapter sees it: trusted proxies included. */
   readonly protocol?: string;
+  /** Host and port, as the adapter sees them. */
+  readonly host?: string;
   readonly originalUrl?: string;
+  /** What the method was before an override. */
+  readonly originalMethod?: string;
+  readonly body?: unknown;
   readonly res?: ServerResponse;
   session?: unknown;
 };

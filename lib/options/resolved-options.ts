@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { SessionConfigurationError } from '../errors.js';
+import { type CsrfRules, isOrigin } from '../csrf/csrf-decision.js';
 import { isLocalPath } from '../auth/local-path.js';
 import { encode } from '../session/json-text.js';
 import { MemoryStore } from '../stores/memory.store.js';
@@ -22,6 +23,7 @@ export interface ResolvedSessionOptions {
   /** The JSON text of each default. */
   readonly defaults: () => ReadonlyMap<string, string>;
   readonly auth: { readonly key: string; readonly loginPath: string | undefined };
+  readonly csrf: ResolvedCsrfOptions;
   readonly onStoreError: 'throw' | 'anonymous';
   readonly storeTimeout: number;
   readonly clock: () => number;
@@ -40,11 +42,18 @@ export interface ResolvedCookieOptions {
   readonly hostPrefix: boolean;
 }
 
+/** What `CsrfGuard` asks for, resolved. */
+export interface ResolvedCsrfOptions extends CsrfRules {
+  /** The readable cookie: none, by its usual name, or by this one. */
+  readonly cookie: boolean | string;
+  readonly field: string;
+}
+
 /** Checks every option, once; the first that cannot be used throws {@link SessionConfigurationError}. */
 export function resolveOptions(options: SessionModuleOptions): ResolvedSessionOptions {
   const given = section(options, '', [
     ...['secret', 'store', 'maxAge', 'absoluteMaxAge', 'rolling', 'idBytes', 'cookie', 'defaults', 'auth'],
-    ...['onStoreError', 'storeTimeout', 'clock', 'isGlobal'],
+    ...['csrf', 'onStoreError', 'storeTimeout', 'clock', 'isGlobal'],
   ]);
   const auth = section(given.auth, 'auth', ['key', 'loginPath']);
   const clock = given.clock ?? Date.now;
@@ -62,6 +71,7 @@ export function resolveOptions(options: SessionModuleOptions): ResolvedSessionOp
       key: text(auth.key ?? 'userId', 'auth.key', /./s, 'the name of a session key'),
       loginPath: loginPath(auth.loginPath),
     }),
+    csrf: Object.freeze(csrf(given.csrf)),
     onStoreError: oneOf(given.onStoreError ?? 'throw', 'onStoreError', ['throw', 'anonymous']),
     storeTimeout: parseDuration(given.storeTimeout ?? 2, 'storeTimeout'),
     clock,
@@ -164,6 +174,28 @@ function cookie(given: SessionModuleOptions['cookie']): ResolvedCookieOptions {
     sameSite,
     secure,
     hostPrefix: hostPrefix !== false && named === undefined && path === '/' && domain === undefined,
+  };
+}
+
+function csrf(given: SessionModuleOptions['csrf']): ResolvedCsrfOptions {
+  const options = section(given, 'csrf', ['mode', 'trustedOrigins', 'cookie', 'field', 'multipart']);
+  const named = typeof options.cookie === 'string';
+  const origins = options.trustedOrigins ?? [];
+  const takes = 'origins as browsers send them, such as https://app.example.com';
+  if (!Array.isArray(origins))
+    throw SessionConfigurationError.value('csrf.trustedOrigins', origins, `a list of ${takes}`);
+  for (const [index, origin] of origins.entries()) {
+    if (typeof origin === 'string' && /^https?:/.test(origin) && isOrigin(origin)) continue;
+    throw SessionConfigurationError.value(`csrf.trustedOrigins[${index}]`, origin, takes);
+  }
+  return {
+    mode: oneOf(options.mode ?? 'both', 'csrf.mode', ['both', 'auto', 'origin-only']),
+    trustedOrigins: new Set(origins),
+    cookie: named
+      ? text(options.cookie, 'csrf.cookie', TOKEN, 'true, false or a cookie name such as XSRF-TOKEN')
+      : oneOf(options.cookie ?? false, 'csrf.cookie', [true, false]),
+    field: text(options.field ?? '_csrf', 'csrf.field', /./s, 'the name of a field'),
+    multipart: oneOf(options.multipart ?? 'header', 'csrf.multipart', ['header', 'same-origin']),
   };
 }
 

@@ -51,6 +51,9 @@ export interface SessionModuleOptions {
   /** Who is logged in, and what happens to those who are not. */
   auth?: SessionAuthOptions;
 
+  /** Cross-site request forgery; see `CsrfGuard`. */
+  csrf?: SessionCsrfOptions;
+
   /**
    * When the store cannot be reached: `'throw'` answers 503. `'anonymous'` lets the request go on without its
    * session: nothing it writes is kept, its cookie stays as it is, and logging in or out is still a 503.
@@ -121,6 +124,38 @@ export interface SessionAuthOptions {
    * @default none: 401
    */
   loginPath?: string;
+}
+
+/** What `CsrfGuard` asks for. */
+export interface SessionCsrfOptions {
+  /**
+   * `'both'`: the headers must not object and the token must be valid. `'auto'`: proof that one of our own pages sent
+   * the request is enough, otherwise the token decides. `'origin-only'`: no tokens; the headers must say something.
+   * @default 'both'
+   */
+  mode?: 'both' | 'auto' | 'origin-only';
+  /**
+   * Other origins whose requests the headers may name, such as `https://app.example.com`: scheme, host and port.
+   * @default []
+   */
+  trustedOrigins?: readonly string[];
+  /**
+   * Hands the token to scripts in a cookie they can read: `true` calls it `XSRF-TOKEN`, or `__Host-XSRF-TOKEN` when
+   * it is Secure; text gives it a name. Transport only: the server never compares a cookie with a header.
+   * @default false
+   */
+  cookie?: boolean | string;
+  /**
+   * The field of a parsed body that holds the token.
+   * @default '_csrf'
+   */
+  field?: string;
+  /**
+   * A multipart body is not parsed yet when guards run. `'header'`: its token has to come in a header. `'same-origin'`:
+   * proof that one of our own pages sent it is accepted in the token's place.
+   * @default 'header'
+   */
+  multipart?: 'header' | 'same-origin';
 }
 
 /** What `forRootAsync({ useClass })` and `{ useExisting }` call. */

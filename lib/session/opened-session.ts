@@ -29,6 +29,9 @@ export function sessionFor(context: ExecutionContext): RequestSession {
   if (session && !(session instanceof Promise)) return session;
   throw new SessionUsageError(
     'No session was opened for this handler. Is SessionModule imported in the root module, and the handler free of ' +
-      '@SkipSession()?',
+      '@SkipSession()?' +
+      (context.getType() === 'ws'
+        ? ' On Nest 11 global interceptors do not reach gateways: put @UseInterceptors(SessionInterceptor) on this one.'
+        : ''),
   );
 }

@@ -1,3 +1,5 @@
+import type { CsrfRefusal } from '../csrf/csrf-decision.js';
+
 /** What happened to a session. `id` is the public id; nothing here is worth anything as a cookie. */
 export type SessionEvent =
   | { readonly type: 'created'; readonly id: string; readonly userId?: string }
@@ -18,4 +20,6 @@ export type SessionEvent =
       readonly type: 'rejected';
       readonly reason: 'malformed' | 'signature' | 'duplicate' | 'unknown' | 'undecodable';
       readonly id?: string;
-    };
+    }
+  /** `CsrfGuard` refused a request; `check` says why. */
+  | { readonly type: 'rejected'; readonly reason: 'csrf'; readonly check: CsrfRefusal; readonly id?: string };

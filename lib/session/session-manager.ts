@@ -2,7 +2,6 @@ import { type ExecutionContext, Inject, Injectable, type OnApplicationShutdown }
 import type { Observable } from 'rxjs';
 import { SessionNotFoundError } from '../errors.js';
 import { type HttpRequest, type Located, locate, locateRequest } from '../http/request-context.js';
-import { type ResolvedSessionOptions, SESSION_OPTIONS } from '../options/resolved-options.js';
 import type { SessionStore } from '../stores/session-store.js';
 import { opened, remember } from './opened-session.js';
 import { RequestSession } from './request-session.js';
@@ -32,8 +31,8 @@ export interface SessionInfo {
 export class SessionManager implements OnApplicationShutdown {
   readonly #runtime: SessionRuntime;
 
-  constructor(@Inject(SESSION_OPTIONS) options: ResolvedSessionOptions) {
-    this.#runtime = new SessionRuntime(options);
+  constructor(@Inject(SessionRuntime) runtime: SessionRuntime) {
+    this.#runtime = runtime;
   }
 
   /**
@@ -123,6 +122,7 @@ export class SessionManager implements OnApplicationShutdown {
     const session = new RequestSession(transaction, this.#runtime);
     remember(at.owner, session);
     this.#attach(session, at);
+    for (const notice of this.#runtime.onOpen) notice(transaction);
     return session;
   }
 
@@ -135,5 +135,5 @@ export class SessionManager implements OnApplicationShutdown {
 }
 
 function isContext(from: object): from is ExecutionContext {
-  return typeof (from as ExecutionContext).switchToHttp === 'function';
+  return typeof (from as ExecutionContext | undefined)?.switchToHttp === 'function';
 }

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { Identity } from '../crypto/session-signer.js';
 import { SessionUsageError } from '../errors.js';
 import { isHttps, type Located } from '../http/request-context.js';
+import { addVary, setCookie } from '../http/response-headers.js';
 import { type Headers, type Passenger, ResponseHook } from '../http/response-hook.js';
 import type { SessionRuntime } from './session-runtime.js';
 
@@ -25,6 +26,7 @@ export class SessionReply implements Headers {
   #response: ServerResponse | undefined;
   #hook: ResponseHook | undefined;
   #varies = false;
+  readonly #others = new Map<object, (response: ServerResponse) => void>();
   #secure: boolean | undefined;
 
   constructor(runtime: SessionRuntime, at: Located, session: Subject) {
@@ -84,21 +86,25 @@ export class SessionReply implements Headers {
     this.#hook?.saveFailed(error);
   }
 
+  /** Something else to put on the response, just before its headers leave; once for each `key`. */
+  also(key: object, add: (response: ServerResponse) => void): void {
+    if (this.#others.has(key)) return;
+    this.#others.set(key, add);
+    this.wait();
+  }
+
   hasHeaders(): boolean {
-    return this.#varies || this.cookie !== 'keep';
+    return this.#varies || this.cookie !== 'keep' || this.#others.size > 0;
   }
 
   addHeaders(response: ServerResponse): void {
     if (this.#varies) addVary(response, 'Cookie');
-    if (this.cookie === 'keep') return;
-    const name = this.#runtime.cookie.name(this.secure);
-    const others = [response.getHeader('Set-Cookie') ?? []].flat().map(String);
-    response.setHeader('Set-Cookie', [
-      ...others.filter((line) => !line.startsWith(`${name}=`)),
-      this.#line(name),
-    ]);
-    if (!response.hasHeader('Cache-Control')) response.setHeader('Cache-Control', 'no-store');
-    if (this.secure) this.#runtime.checkProxy(this.#at.request);
+    if (this.cookie !== 'keep') {
+      const name = this.#runtime.cookie.name(this.secure);
+      setCookie(response, name, this.#line(name));
+      if (this.secure) this.#runtime.checkProxy(this.#at.request);
+    }
+    for (const add of this.#others.values()) add(response);
   }
 
   #line(name: string): string {
@@ -111,13 +117,4 @@ export class SessionReply implements Headers {
       this.secure,
     );
   }
-}
-
-function addVary(response: ServerResponse, field: string): void {
-  const present = response.getHeader('Vary');
-  const names = String(present ?? '')
-    .toLowerCase()
-    .split(/\s*,\s*/);
-  if (names.includes('*') || names.includes(field.toLowerCase())) return;
-  response.setHeader('Vary', present ? `${String(present)}, ${field}` : field);
 }

@@ -7,6 +7,7 @@ import { SessionCookie } from '../http/session-cookie.js';
 import type { ResolvedSessionOptions } from '../options/resolved-options.js';
 import { BoundedStore } from '../stores/bounded-store.js';
 import type { SessionEvent } from './session-events.js';
+import type { SessionTransaction } from './transaction.js';
 
 interface Times {
   readonly createdAt: number;
@@ -28,6 +29,8 @@ export class SessionRuntime {
   readonly throttle: number;
   readonly onStoreError: 'throw' | 'anonymous';
   readonly defaults: () => ReadonlyMap<string, string>;
+  /** What else wants to know that a session was opened. */
+  readonly onOpen: ((transaction: SessionTransaction) => void)[] = [];
   readonly #maxAge: number;
   readonly #absoluteMaxAge: number;
   #warnedOfProxy = false;

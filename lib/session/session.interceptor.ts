@@ -16,8 +16,9 @@ import { skipsSession } from './session.decorators.js';
  * Saves the session when the handler has answered, before Nest sends the answer.
  *
  * After an HttpException below 500 the session is saved as well: refusing is an answer. After any other error what
- * the handler wrote and did not save is dropped, as Django does. `SessionModule` registers it for every route,
- * resolver and gateway.
+ * the handler wrote and did not save is dropped, as Django does. `SessionModule` registers it for every route and
+ * resolver, and on Nest 12 for every gateway; on Nest 11 a gateway takes it with
+ * `@UseInterceptors(SessionInterceptor)`.
  */
 @Injectable()
 export class SessionInterceptor implements NestInterceptor {

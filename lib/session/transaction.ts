@@ -1,7 +1,7 @@
 import { SessionStoreUnavailableException, SessionValueError } from '../errors.js';
 import type { Identity, Verified } from '../crypto/session-signer.js';
 import { DUPLICATE, readCookie } from '../http/cookie-header.js';
-import type { Located } from '../http/request-context.js';
+import type { HttpRequest, Located } from '../http/request-context.js';
 import type { Passenger } from '../http/response-hook.js';
 import type { DeadRecord, SessionDelta } from '../stores/session-store.js';
 import { type FieldChanges, FieldSet } from './field-set.js';
@@ -41,7 +41,10 @@ export class SessionTransaction implements Passenger {
   /** The cookie named a session whose time was over. */
   expired = false;
 
-  readonly #runtime: SessionRuntime;
+  /** The request whose cookie names the session. */
+  readonly request: HttpRequest;
+
+  readonly runtime: SessionRuntime;
   /** What the response says about all this. */
   readonly reply: SessionReply;
   #identity: Identity | undefined;
@@ -56,7 +59,8 @@ export class SessionTransaction implements Passenger {
   #tail: Promise<unknown> | undefined;
 
   private constructor(runtime: SessionRuntime, at: Located) {
-    this.#runtime = runtime;
+    this.runtime = runtime;
+    this.request = at.request;
     this.reply = new SessionReply(runtime, at, this);
     this.times = runtime.newTimes();
   }
@@ -69,19 +73,19 @@ export class SessionTransaction implements Passenger {
   }
 
   #readCookie(header: string | undefined): Verified | undefined {
-    const { cookie, signer } = this.#runtime;
+    const { cookie, signer } = this.runtime;
     if (!cookie.mayBeIn(header)) return undefined;
     const name = cookie.name(this.reply.secure);
     const value = readCookie(header, name);
     if (value === undefined) return undefined;
     const verified = value === DUPLICATE ? 'duplicate' : signer.verify(name, value);
     if (typeof verified === 'object') return verified;
-    this.#runtime.emit({ type: 'rejected', reason: verified });
+    this.runtime.emit({ type: 'rejected', reason: verified });
     return undefined;
   }
 
   async #load(verified: Verified): Promise<this> {
-    const { store, onStoreError } = this.#runtime;
+    const { store, onStoreError } = this.runtime;
     let dead: DeadRecord | undefined;
     try {
       const record = await store.load(verified.id, (why) => (dead = why));
@@ -93,7 +97,7 @@ export class SessionTransaction implements Passenger {
       this.status = 'stored';
       this.fields = new FieldSet(fields);
       this.storedUser = userId;
-      this.times = this.#runtime.seen(times);
+      this.times = this.runtime.seen(times);
       this.#outdated = verified.outdated;
     } catch (error) {
       if (onStoreError === 'throw') throw error;
@@ -117,10 +121,10 @@ export class SessionTransaction implements Passenger {
     if (dead === 'expired') {
       this.expired = true;
       this.reply.cookie = 'remove';
-      this.#runtime.emit({ type: 'expired', id });
+      this.runtime.emit({ type: 'expired', id });
       this.reply.wait();
     } else {
-      this.#runtime.emit({ type: 'rejected', reason: dead ?? 'unknown', id });
+      this.runtime.emit({ type: 'rejected', reason: dead ?? 'unknown', id });
     }
   }
 
@@ -130,7 +134,7 @@ export class SessionTransaction implements Passenger {
 
   /** Made when it is first asked for, or needed. */
   get identity(): Identity {
-    return (this.#identity ??= this.#runtime.signer.newIdentity());
+    return (this.#identity ??= this.runtime.signer.newIdentity());
   }
 
   get isModified(): boolean {
@@ -193,8 +197,8 @@ export class SessionTransaction implements Passenger {
     return this.#inTurn(async () => {
       let removed = false;
       if (this.status === 'stored' || this.status === 'unavailable') {
-        removed = await this.#runtime.store.destroy(this.id);
-        if (removed) this.#runtime.emit({ type: 'destroyed', id: this.id, userId: this.storedUser });
+        removed = await this.runtime.store.destroy(this.id);
+        if (removed) this.runtime.emit({ type: 'destroyed', id: this.id, userId: this.storedUser });
       }
       if (this.status !== 'new') this.reply.cookie = removed ? 'remove' : 'keep';
       this.#begin();
@@ -226,7 +230,7 @@ export class SessionTransaction implements Passenger {
     try {
       await this.commit();
     } catch (error) {
-      const { onStoreError } = this.#runtime;
+      const { onStoreError } = this.runtime;
       if (error instanceof SessionValueError) this.discard();
       const tolerable = error instanceof SessionStoreUnavailableException && onStoreError === 'anonymous';
       if (!tolerable || this.#becomesAnother(this.fields.changes())) {
@@ -240,7 +244,7 @@ export class SessionTransaction implements Passenger {
 
   failed(error: unknown): void {
     if (error instanceof SessionStoreUnavailableException) return; // logged where it happened
-    this.#runtime.logger.error(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    this.runtime.logger.error(error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
 
   // From here on: what a commit is made of. Each step runs alone, in its turn.
@@ -253,7 +257,7 @@ export class SessionTransaction implements Passenger {
   #begin(): void {
     this.status = 'new';
     this.fields = new FieldSet();
-    this.times = this.#runtime.newTimes();
+    this.times = this.runtime.newTimes();
     this.storedUser = undefined;
     this.#identity = undefined;
     this.#touched = false;
@@ -289,9 +293,9 @@ export class SessionTransaction implements Passenger {
     if (this.status !== 'stored') return;
     if (this.#becomesAnother(changes)) return this.#rotate(changes);
     const extension = this.#extension(changes !== undefined);
-    const { store } = this.#runtime;
+    const { store } = this.runtime;
     if (changes) {
-      const header = { ...extension, lastAccessedAt: this.#runtime.now(), ...this.#newUser(changes) };
+      const header = { ...extension, lastAccessedAt: this.runtime.now(), ...this.#newUser(changes) };
       this.#concluded(await store.commit(this.id, { ...changes, header }), changes, header);
     } else if (extension) {
       this.#concluded(await store.touch(this.id, extension.expiresAt), undefined, extension);
@@ -302,9 +306,9 @@ export class SessionTransaction implements Passenger {
 
   async #create(changes: FieldChanges): Promise<void> {
     this.reply.requireCookie();
-    const { store } = this.#runtime;
+    const { store } = this.runtime;
     const userId = this.#newUser(changes).userId ?? undefined;
-    const times = this.#runtime.newTimes();
+    const times = this.runtime.newTimes();
     for (let attempt = 0; attempt < 3; attempt++) {
       const record = { ...times, userId, fields: new Map(changes.set) };
       if ((await store.create(this.id, record)) === 'created') {
@@ -312,7 +316,7 @@ export class SessionTransaction implements Passenger {
         this.times = times;
         this.#concluded('saved', changes, { userId });
         this.reply.cookie = 'issue';
-        this.#runtime.emit({ type: 'created', id: this.id, userId });
+        this.runtime.emit({ type: 'created', id: this.id, userId });
         return;
       }
       this.#identity = undefined;
@@ -322,12 +326,12 @@ export class SessionTransaction implements Passenger {
 
   async #rotate(changes: FieldChanges = { set: new Map(), delete: [] }): Promise<void> {
     this.reply.requireCookie();
-    const { signer, store } = this.#runtime;
+    const { signer, store } = this.runtime;
     const previousId = this.id;
     const next = signer.newIdentity();
     const header = {
-      lastAccessedAt: this.#runtime.now(),
-      expiresAt: Math.max(this.#runtime.expiryOf(this.times), this.times.expiresAt),
+      lastAccessedAt: this.runtime.now(),
+      expiresAt: Math.max(this.runtime.expiryOf(this.times), this.times.expiresAt),
       ...this.#newUser(changes),
     };
     this.#concluded(await store.rotate(previousId, next.id, { ...changes, header }), changes, header);
@@ -335,7 +339,7 @@ export class SessionTransaction implements Passenger {
     this.#identity = next;
     this.reply.cookie = 'issue';
     this.#outdated = false;
-    this.#runtime.emit({ type: 'regenerated', id: next.id, previousId, userId: this.storedUser });
+    this.runtime.emit({ type: 'regenerated', id: next.id, previousId, userId: this.storedUser });
   }
 
   /** What the store answered, carried over into what we know. */
@@ -365,7 +369,7 @@ export class SessionTransaction implements Passenger {
   }
 
   #newUser(changes: FieldChanges): { userId?: string | null } {
-    const field = DATA + this.#runtime.authKey;
+    const field = DATA + this.runtime.authKey;
     const text = changes.set.get(field);
     if (text !== undefined) return { userId: userIdOf(JSON.parse(text)) ?? null };
     return changes.delete.includes(field) ? { userId: null } : {};
@@ -375,7 +379,7 @@ export class SessionTransaction implements Passenger {
   #carryOver(): void {
     this.status = 'new';
     this.#identity = undefined;
-    this.times = this.#runtime.newTimes();
+    this.times = this.runtime.newTimes();
   }
 
   /**
@@ -384,12 +388,12 @@ export class SessionTransaction implements Passenger {
    */
   #extension(writing: boolean): { expiresAt: number; lastAccessedAt: number } | undefined {
     if (this.status !== 'stored' || !this.reply.canSetCookie) return undefined;
-    const { rolling, throttle } = this.#runtime;
+    const { rolling, throttle } = this.runtime;
     if (!rolling && !writing && !this.#touched) return undefined;
-    const expiresAt = this.#runtime.expiryOf(this.times);
+    const expiresAt = this.runtime.expiryOf(this.times);
     const gained = expiresAt - this.times.expiresAt;
     if (gained <= 0 || (gained < throttle && !this.#touched)) return undefined;
-    return { expiresAt, lastAccessedAt: this.#runtime.now() };
+    return { expiresAt, lastAccessedAt: this.runtime.now() };
   }
 }
 

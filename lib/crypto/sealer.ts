@@ -1,0 +1,55 @@
+import { randomBytes } from 'node:crypto';
+import type { KeyPurpose, KeyRing } from './key-ring.js';
+import { NONCE_BYTES, TAG_BYTES, Xaes256Gcm } from './xaes-256-gcm.js';
+
+/** What was sealed, and whether an older secret than the first did it. */
+export interface Opened {
+  readonly text: string;
+  readonly outdated: boolean;
+}
+
+/**
+ * Seals text into the value of a cookie:
+ *
+ *     "1." <key id> "." base64url(nonce ‖ XAES-256-GCM(K, nonce, text, aad))
+ *     aad = JSON ["nest-session", 1, <key id>, <cookie name>, ""]
+ *
+ * The version fixes the algorithm, the key id chooses the key, and the name in the associated data keeps a value from
+ * being accepted in another cookie. What does not open is nothing: there is no second way to read it.
+ */
+export class Sealer {
+  readonly #keys: ReadonlyMap<string, Xaes256Gcm>;
+  readonly #first: string;
+
+  constructor(ring: KeyRing, purpose: KeyPurpose) {
+    const ids = ring.ids;
+    this.#keys = new Map(ring.keysFor(purpose).map((key, index) => [ids[index], new Xaes256Gcm(key)]));
+    this.#first = ids[0];
+  }
+
+  seal(cookieName: string, text: string): string {
+    const nonce = randomBytes(NONCE_BYTES);
+    const key = this.#keys.get(this.#first) as Xaes256Gcm;
+    const sealed = key.seal(nonce, Buffer.from(text), associated(this.#first, cookieName));
+    return `1.${this.#first}.${Buffer.concat([nonce, sealed]).toString('base64url')}`;
+  }
+
+  open(cookieName: string, value: string): Opened | undefined {
+    const [, keyId, encoded] = /^1\.([A-Za-z0-9_-]{8})\.([A-Za-z0-9_-]{54,4096})$/.exec(value) ?? [];
+    const key = keyId === undefined ? undefined : this.#keys.get(keyId);
+    if (!key) return undefined;
+    const bytes = Buffer.from(encoded, 'base64url');
+    // Many texts decode to the same bytes; only the one we would have written is ours.
+    if (bytes.toString('base64url') !== encoded || bytes.length < NONCE_BYTES + TAG_BYTES) return undefined;
+    const plain = key.open(
+      bytes.subarray(0, NONCE_BYTES),
+      bytes.subarray(NONCE_BYTES),
+      associated(keyId, cookieName),
+    );
+    return plain && { text: plain.toString(), outdated: keyId !== this.#first };
+  }
+}
+
+function associated(keyId: string, cookieName: string): Buffer {
+  return Buffer.from(JSON.stringify(['nest-session', 1, keyId, cookieName, '']));
+}

@@ -1,0 +1,123 @@
+/** Which check refused a request. */
+export type CsrfRefusal =
+  'fetch-site' | 'origin' | 'referer' | 'no-proof' | 'token-missing' | 'token-invalid';
+
+/** What there is to go by. Of a header, all the values that came. */
+export interface CsrfEvidence {
+  /** The method, and what an override makes of it. */
+  readonly methods: readonly string[];
+  readonly fetchSite: readonly string[];
+  readonly origin: readonly string[];
+  readonly referer: readonly string[];
+  /** Our own origin; undefined if the Host header is not one. */
+  readonly own: string | undefined;
+  readonly token: CsrfTokenVerdict;
+}
+
+/** `unread`: a multipart body that nobody has parsed yet may hold one. */
+export type CsrfTokenVerdict = 'valid' | 'invalid' | 'missing' | 'unread';
+
+export interface CsrfRules {
+  readonly mode: 'both' | 'auto' | 'origin-only';
+  readonly trustedOrigins: ReadonlySet<string>;
+  readonly multipart: 'header' | 'same-origin';
+}
+
+/** Methods that change nothing (RFC 9110 §9.2.1). QUERY and TRACE are safe there too, but carry a body or reflect. */
+const SAFE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
+
+/** Whether the request is one that changes nothing, whatever an override says. */
+export function isSafe(methods: readonly string[]): boolean {
+  return methods.every((method) => SAFE.has(method));
+}
+
+/**
+ * Why a request that changes something is refused, or undefined if it may pass.
+ *
+ * The headers must not object; then, by mode, the token must be valid (`both`), or there must be proof that one of
+ * our own pages sent the request or else a valid token (`auto`), or there must be something in the headers to go by
+ * (`origin-only`). OWASP CSRF Cheat Sheet, "Fetch Metadata headers"; Go 1.25 `http.CrossOriginProtection`.
+ */
+export function refusal(evidence: CsrfEvidence, rules: CsrfRules): CsrfRefusal | undefined {
+  const proof = judgeHeaders(evidence, rules.trustedOrigins);
+  if (proof === 'fetch-site' || proof === 'origin' || proof === 'referer') return proof;
+  if (rules.mode === 'origin-only') return proof === 'nothing' ? 'no-proof' : undefined;
+  if (rules.mode === 'auto' && proof === 'same-origin') return undefined;
+  switch (evidence.token) {
+    case 'valid':
+      return undefined;
+    case 'invalid':
+      return 'token-invalid';
+    case 'unread':
+      return rules.multipart === 'same-origin' && proof === 'same-origin' ? undefined : 'token-missing';
+    case 'missing':
+      return 'token-missing';
+  }
+}
+
+/** `same-origin` is proof, `allowed` no objection, `nothing` neither; the others object. */
+type Judgement = 'same-origin' | 'allowed' | 'nothing' | 'fetch-site' | 'origin' | 'referer';
+
+function judgeHeaders(evidence: CsrfEvidence, trusted: ReadonlySet<string>): Judgement {
+  const { fetchSite, origin, referer, own } = evidence;
+  if (claims(fetchSite)) return judgeFetchSite(fetchSite, origin, trusted);
+  if (origin.length > 0) return judgeOrigin(origin, own, trusted) ?? 'origin';
+  if (claims(referer)) return judgeOrigin(referer.map(originOf), own, trusted) ?? 'referer';
+  return 'nothing';
+}
+
+/** The browser's own word. For one of our pages it settles the matter: under `no-referrer` its Origin is `null`. */
+function judgeFetchSite(
+  site: readonly string[],
+  origin: readonly string[],
+  trusted: ReadonlySet<string>,
+): Judgement {
+  if (site.length > 1) return 'fetch-site';
+  switch (site[0]) {
+    case 'same-origin':
+      return 'same-origin';
+    case 'none': // typed, bookmarked, reloaded: by the user
+      return 'allowed';
+    case 'same-site':
+    case 'cross-site':
+      return origin.length === 1 && trusted.has(origin[0]) ? 'allowed' : 'fetch-site';
+    default:
+      return 'fetch-site';
+  }
+}
+
+/** Undefined is an objection: scheme, host and port all count, and `null` is no origin of ours. */
+function judgeOrigin(
+  origins: readonly string[],
+  own: string | undefined,
+  trusted: ReadonlySet<string>,
+): 'same-origin' | 'allowed' | undefined {
+  if (origins.length !== 1 || !isOrigin(origins[0])) return undefined;
+  if (origins[0] === own) return 'same-origin';
+  return trusted.has(origins[0]) ? 'allowed' : undefined;
+}
+
+/** Whether a header says anything; an empty one does not. */
+function claims(values: readonly string[]): boolean {
+  return values.length > 1 || (values.length === 1 && values[0] !== '');
+}
+
+/** Whether text is a web origin in the one form in which browsers send it. */
+export function isOrigin(text: string): boolean {
+  return text !== 'null' && originOf(text) === text;
+}
+
+function originOf(text: string): string {
+  try {
+    return new URL(text).origin;
+  } catch {
+    return 'null';
+  }
+}
+
+/** The origin of a scheme and a Host header, or undefined if the latter is more, or less, than a host. */
+export function originOfHost(scheme: string, host: string | undefined): string | undefined {
+  if (!host || /[/?#@\\\s]/.test(host)) return undefined;
+  const origin = originOf(`${scheme}://${host}`);
+  return origin === 'null' ? undefined : origin;
+}

@@ -1,0 +1,37 @@
+import { createParamDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
+import { sessionFor } from '../session/opened-session.js';
+import { CsrfService } from './csrf.service.js';
+
+/**
+ * A CSRF token for the page that is being rendered: put it in a hidden field called `_csrf`, or where scripts find it
+ * for the `X-CSRF-Token` header. Another each time; valid as long as the session's id.
+ *
+ * ```ts
+ * form(@CsrfToken() token: string) { return `<input type="hidden" name="_csrf" value="${token}">`; }
+ * ```
+ */
+export const CsrfToken: () => ParameterDecorator = createParamDecorator(
+  (_: undefined, context: ExecutionContext): string => {
+    const session = sessionFor(context);
+    return CsrfService.of(session).mint(session);
+  },
+);
+
+const SKIP_CSRF = 'nest-session:skip-csrf';
+const PROTECT = 'nest-session:csrf-protect';
+
+/** Exempts a route, or a controller's routes, from `CsrfGuard`: webhooks, OAuth `form_post` callbacks. */
+export const SkipCsrf = (): MethodDecorator & ClassDecorator => SetMetadata(SKIP_CSRF, true);
+
+/** Has `CsrfGuard` check a route whatever its method: a GET that changes something. */
+export const CsrfProtect = (): MethodDecorator & ClassDecorator => SetMetadata(PROTECT, true);
+
+/** @internal */
+export const skipsCsrf = (context: ExecutionContext): boolean => has(SKIP_CSRF, context);
+
+/** @internal */
+export const isProtected = (context: ExecutionContext): boolean => has(PROTECT, context);
+
+function has(key: string, context: ExecutionContext): boolean {
+  return Reflect.hasMetadata(key, context.getHandler()) || Reflect.hasMetadata(key, context.getClass());
+}

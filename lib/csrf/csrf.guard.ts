@@ -1,0 +1,25 @@
+import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
+import { locate } from '../http/request-context.js';
+import { isProtected, skipsCsrf } from './csrf.decorators.js';
+import { CsrfService, noCsrfHere } from './csrf.service.js';
+
+/**
+ * Refuses requests that another site makes a browser send: with `@UseGuards(CsrfGuard)` on a mutating route, or bound
+ * globally, `{ provide: APP_GUARD, useExisting: CsrfGuard }`.
+ *
+ * GET, HEAD and OPTIONS pass, unless `@CsrfProtect()` says otherwise; `@SkipCsrf()` exempts a route. Everything else
+ * needs headers that do not object (`Sec-Fetch-Site`, `Origin`, `Referer`) and, by `csrf.mode`, a valid token. Refused
+ * is a 403 with {@link CsrfException}, and the store is not written to.
+ */
+@Injectable()
+export class CsrfGuard implements CanActivate {
+  constructor(private readonly csrf: CsrfService) {}
+
+  canActivate(context: ExecutionContext): boolean | Promise<boolean> {
+    if (skipsCsrf(context)) return true;
+    const type = context.getType<string>();
+    if (type !== 'http' && type !== 'graphql') throw noCsrfHere(type);
+    if (!isProtected(context) && this.csrf.isSafe(locate(context).request)) return true;
+    return this.csrf.verify(context).then(() => true);
+  }
+}

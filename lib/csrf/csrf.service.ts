@@ -1,0 +1,245 @@
+import { type ExecutionContext, Inject, Injectable } from '@nestjs/common';
+import { createHmac, type KeyObject } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { KeyRing } from '../crypto/key-ring.js';
+import { CsrfException, SessionUsageError } from '../errors.js';
+import { DUPLICATE, readCookie } from '../http/cookie-header.js';
+import { type HttpRequest, isHttps, type Located, locate, locateRequest } from '../http/request-context.js';
+import { addVary, setCookie } from '../http/response-headers.js';
+import { SessionCookie } from '../http/session-cookie.js';
+import { type ResolvedSessionOptions, SESSION_OPTIONS } from '../options/resolved-options.js';
+import { RequestSession } from '../session/request-session.js';
+import { SessionManager } from '../session/session-manager.js';
+import { SessionRuntime } from '../session/session-runtime.js';
+import type { SessionTransaction } from '../session/transaction.js';
+import { type CsrfEvidence, type CsrfTokenVerdict, isSafe, originOfHost, refusal } from './csrf-decision.js';
+import { mintToken, tokenMatches } from './csrf-token.js';
+import { VisitorCookie, type VisitorSecret } from './csrf-visitor.js';
+
+/** Where a token may come from; never from the URL, and never from a cookie. */
+const TOKEN_HEADERS = ['x-csrf-token', 'x-xsrf-token'] as const;
+
+/** The service of each application, for the parameter decorator, which is given nothing to find it by. */
+const services = new WeakMap<SessionRuntime, CsrfService>();
+
+/**
+ * Makes and checks CSRF tokens: what `@CsrfToken()` and `CsrfGuard` are made of, for use outside of decorators.
+ *
+ * A token belongs to a session and to the user who is logged in: it is signed under a secret derived from the
+ * session's own, and so dies with the session's id, at login, logout and regeneration (CVE-2023-29020). A visitor
+ * without a session has a secret in a sealed cookie instead, which is dropped at login.
+ */
+@Injectable()
+export class CsrfService {
+  readonly #options: ResolvedSessionOptions['csrf'];
+  readonly #keys: readonly KeyObject[];
+  readonly #visitors: VisitorCookie;
+  readonly #readable: SessionCookie | undefined;
+  readonly #cookieAge: number;
+  readonly #visiting = new WeakMap<SessionTransaction, VisitorSecret>();
+
+  constructor(
+    @Inject(SESSION_OPTIONS) options: ResolvedSessionOptions,
+    @Inject(SessionRuntime) private readonly runtime: SessionRuntime,
+    private readonly sessions: SessionManager,
+  ) {
+    const keys = new KeyRing(options.secrets);
+    this.#options = options.csrf;
+    this.#keys = keys.keysFor('csrf');
+    this.#visitors = new VisitorCookie(options.cookie, keys, options.maxAge, options.clock);
+    this.#readable = readableCookie(options);
+    this.#cookieAge = Math.ceil(options.maxAge / 1000);
+    services.set(runtime, this);
+    runtime.onOpen.push((transaction) => this.#ride(transaction));
+  }
+
+  /** @internal The service of the application that a session belongs to. */
+  static of(session: RequestSession): CsrfService {
+    return services.get(RequestSession.transactionOf(session).runtime) as CsrfService;
+  }
+
+  /** A token for the session of a request: 64 characters, another each time, each valid as long as the session's id. */
+  async token(from: ExecutionContext | object): Promise<string> {
+    return this.mint((await this.sessions.open(from)) as RequestSession);
+  }
+
+  /** @internal */
+  mint(session: RequestSession): string {
+    const transaction = RequestSession.transactionOf(session);
+    transaction.use();
+    return mintToken(this.#secret(transaction));
+  }
+
+  /**
+   * Checks a request as `CsrfGuard` does, whatever its method: rejects with {@link CsrfException}, and resolves if it
+   * may pass.
+   */
+  async verify(from: ExecutionContext | object): Promise<void> {
+    const at = 'switchToHttp' in from ? locate(from as ExecutionContext) : locateRequest(from);
+    const session = await this.sessions.acquire(at);
+    const transaction = RequestSession.transactionOf(session);
+    const reason = refusal(this.#evidence(at, transaction), this.#options);
+    if (reason === undefined) return;
+    transaction.reply.also(CsrfException, (response) => {
+      addVary(response, 'Sec-Fetch-Site');
+      addVary(response, 'Origin');
+    });
+    const id = transaction.status === 'stored' ? transaction.id : undefined;
+    this.runtime.emit({ type: 'rejected', reason: 'csrf', check: reason, id });
+    throw new CsrfException(reason);
+  }
+
+  /** @internal Whether a request changes nothing, so that nothing has to be checked. */
+  isSafe(request: HttpRequest): boolean {
+    return isSafe(methodsOf(request));
+  }
+
+  /**
+   * Whether a WebSocket handshake comes from one of our own pages or a trusted origin, by its `Origin` header, which
+   * every browser sends and no page can forge (ASVS 5.0 V4.4.2). One without an Origin, `null` or two is refused.
+   */
+  allowsHandshake(request: IncomingMessage): boolean {
+    const origin = valuesOf(request, 'origin');
+    const own = ownOrigin(request);
+    return origin.length === 1 && (origin[0] === own || this.#options.trustedOrigins.has(origin[0]));
+  }
+
+  #evidence({ request }: Located, transaction: SessionTransaction): CsrfEvidence {
+    return {
+      methods: methodsOf(request),
+      fetchSite: valuesOf(request, 'sec-fetch-site'),
+      origin: valuesOf(request, 'origin'),
+      referer: valuesOf(request, 'referer'),
+      own: ownOrigin(request),
+      token: this.#options.mode === 'origin-only' ? 'missing' : this.#judgeToken(request, transaction),
+    };
+  }
+
+  #judgeToken(request: HttpRequest, transaction: SessionTransaction): CsrfTokenVerdict {
+    const token = tokenIn(request, this.#options.field);
+    if (token === undefined) return isUnreadMultipart(request) ? 'unread' : 'missing';
+    if (typeof token !== 'string') return 'invalid';
+    return this.#accepted(transaction).some((secret) => tokenMatches(secret, token)) ? 'valid' : 'invalid';
+  }
+
+  /** The secret that tokens of this session are made with. */
+  #secret(transaction: SessionTransaction): Buffer {
+    if (transaction.status === 'stored') return derived(this.#keys[0], transaction);
+    const visitor = this.#visitor(transaction) ?? this.#visitors.newSecret();
+    this.#visiting.set(transaction, visitor);
+    this.#ride(transaction);
+    return visitor.secret;
+  }
+
+  /** The secrets whose tokens are accepted: until the login, those of the time before the session as well. */
+  #accepted(transaction: SessionTransaction): Buffer[] {
+    const stored = transaction.status === 'stored';
+    const secrets = stored ? this.#keys.map((key) => derived(key, transaction)) : [];
+    const visitor = transaction.storedUser === undefined ? this.#visitor(transaction) : undefined;
+    return visitor ? [...secrets, visitor.secret] : secrets;
+  }
+
+  #visitor(transaction: SessionTransaction): VisitorSecret | undefined {
+    const known = this.#visiting.get(transaction);
+    if (known) return known;
+    const { request, reply } = transaction;
+    return this.#visitors.read(request.headers.cookie, reply.secure);
+  }
+
+  /** Only a response that has something to say about our cookies waits for us. */
+  #ride(transaction: SessionTransaction): void {
+    const { request, reply } = transaction;
+    const concerned =
+      this.#readable || this.#visiting.has(transaction) || this.#visitors.isIn(request.headers.cookie);
+    if (concerned) reply.also(this, (response) => this.#addCookies(transaction, response));
+  }
+
+  #addCookies(transaction: SessionTransaction, response: ServerResponse): void {
+    const { request, reply } = transaction;
+    const { secure } = reply;
+    const header = request.headers.cookie;
+    if (this.#readable && !this.#readableIsFresh(this.#readable, transaction)) {
+      const name = this.#readable.name(secure);
+      setCookie(
+        response,
+        name,
+        this.#readable.line(mintToken(this.#secret(transaction)), this.#cookieAge, secure),
+      );
+    }
+    const name = this.#visitors.name(secure);
+    const visitor = this.#visiting.get(transaction);
+    if (transaction.storedUser !== undefined) {
+      if (this.#visitors.isIn(header)) setCookie(response, name, this.#visitors.deletion(secure));
+    } else if (visitor && (this.#visitors.isDue(visitor) || !this.#visitors.read(header, secure))) {
+      setCookie(response, name, this.#visitors.line(visitor, secure));
+    }
+  }
+
+  #readableIsFresh(cookie: SessionCookie, transaction: SessionTransaction): boolean {
+    const { request, reply } = transaction;
+    const value = readCookie(request.headers.cookie, cookie.name(reply.secure));
+    if (value === undefined || value === DUPLICATE) return false;
+    return this.#accepted(transaction).some((secret) => tokenMatches(secret, value));
+  }
+}
+
+function readableCookie({ csrf, cookie }: ResolvedSessionOptions): SessionCookie | undefined {
+  if (csrf.cookie === false) return undefined;
+  const usual = csrf.cookie === true;
+  const name = csrf.cookie === true ? 'XSRF-TOKEN' : csrf.cookie;
+  return new SessionCookie({
+    cookie: { ...cookie, name, hostPrefix: cookie.hostPrefix && usual, httpOnly: false },
+  });
+}
+
+/** HMAC of the session's secret: 32 bytes that change whenever the id does, and that no store has to keep. */
+function derived(key: KeyObject, { identity }: SessionTransaction): Buffer {
+  return createHmac('sha256', key).update(identity.secret).digest();
+}
+
+/** The method, the one an override replaced, and the one an override header asks for. */
+function methodsOf(request: HttpRequest): string[] {
+  const override = request.headers['x-http-method-override'];
+  return [request.method, request.originalMethod, override]
+    .filter((method) => method !== undefined)
+    .map(String);
+}
+
+/** Every value of a header that came. Where a server joined them, the comma is left for the decision to refuse. */
+function valuesOf(request: HttpRequest, name: 'origin' | 'referer' | 'sec-fetch-site'): readonly string[] {
+  const raw = (request.raw ?? request) as { headersDistinct?: Record<string, string[] | undefined> };
+  const value = request.headers[name];
+  return raw.headersDistinct?.[name] ?? (value === undefined ? [] : [value].flat());
+}
+
+/** Scheme and host as the adapter sees them, trusted proxies included. */
+function ownOrigin(request: HttpRequest): string | undefined {
+  return originOfHost(isHttps(request) ? 'https' : 'http', request.host ?? request.headers.host);
+}
+
+/** The first place that holds anything decides, whatever it holds. */
+function tokenIn(request: HttpRequest, field: string): unknown {
+  for (const name of TOKEN_HEADERS) {
+    if (request.headers[name]) return request.headers[name];
+  }
+  const { body } = request;
+  const isObject = typeof body === 'object' && body !== null && !Buffer.isBuffer(body);
+  try {
+    const token: unknown = isObject && Object.hasOwn(body, field) ? Reflect.get(body, field) : undefined;
+    return token === '' || token === null ? undefined : token;
+  } catch {
+    return undefined;
+  }
+}
+
+function isUnreadMultipart({ headers, body }: HttpRequest): boolean {
+  return body === undefined && /^multipart\/form-data\b/i.test(headers['content-type'] ?? '');
+}
+
+/** @internal For contexts that no CSRF check is made for. */
+export function noCsrfHere(type: string): SessionUsageError {
+  return new SessionUsageError(
+    `CsrfGuard checks HTTP and GraphQL requests, and this is a context of type "${type}". ` +
+      'For sockets, check the handshake: CsrfService.allowsHandshake(request).',
+  );
+}

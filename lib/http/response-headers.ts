@@ -1,0 +1,18 @@
+import type { ServerResponse } from 'node:http';
+
+/** Adds a Set-Cookie line beside the others; of one name there is one line, and this is it (RFC 6265bis §4.1.1). */
+export function setCookie(response: ServerResponse, name: string, line: string): void {
+  const others = [response.getHeader('Set-Cookie') ?? []].flat().map(String);
+  response.setHeader('Set-Cookie', [...others.filter((other) => !other.startsWith(`${name}=`)), line]);
+  if (!response.hasHeader('Cache-Control')) response.setHeader('Cache-Control', 'no-store');
+}
+
+/** Adds a field to Vary, unless it is there. */
+export function addVary(response: ServerResponse, field: string): void {
+  const present = response.getHeader('Vary');
+  const names = String(present ?? '')
+    .toLowerCase()
+    .split(/\s*,\s*/);
+  if (names.includes('*') || names.includes(field.toLowerCase())) return;
+  response.setHeader('Vary', present ? `${String(present)}, ${field}` : field);
+}
