@@ -14,6 +14,7 @@ export { FlashMessages } from './session/flash-messages.js';
 export { SessionManager, type SessionInfo } from './session/session-manager.js';
 export { SessionInterceptor } from './session/session.interceptor.js';
 export { SessionMiddleware } from './session/session.middleware.js';
+export { SessionSockets, type SessionSocket } from './session/session-sockets.js';
 export type { SessionEvent } from './session/session-events.js';
 
 export { AuthenticatedGuard, Public } from './auth/authenticated.guard.js';

@@ -23,6 +23,7 @@ import { SessionManager } from './session/session-manager.js';
 import { SessionInterceptor } from './session/session.interceptor.js';
 import { SessionRuntime } from './session/session-runtime.js';
 import { SessionMiddleware } from './session/session.middleware.js';
+import { SessionSockets } from './session/session-sockets.js';
 import { SESSION_STORE } from './stores/session-store.js';
 
 /** Gives every route a session. Import it once, in the root module. */
@@ -47,6 +48,7 @@ import { SESSION_STORE } from './stores/session-store.js';
     SessionMiddleware,
     SessionInterceptor,
     AuthenticatedGuard,
+    SessionSockets,
     CsrfService,
     CsrfGuard,
     { provide: APP_GUARD, useClass: SessionLoaderGuard },
@@ -58,6 +60,7 @@ import { SESSION_STORE } from './stores/session-store.js';
     SessionManager,
     SessionMiddleware,
     SessionInterceptor,
+    SessionSockets,
     AuthenticatedGuard,
     CsrfService,
     CsrfGuard,

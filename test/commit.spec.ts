@@ -1,5 +1,6 @@
 import {
   type ArgumentsHost,
+  BadGatewayException,
   BadRequestException,
   type CanActivate,
   Catch,
@@ -182,6 +183,12 @@ class CommitController {
   badRequest(@Session() session: Any) {
     session.set('saved', 'bad-request');
     throw new BadRequestException();
+  }
+
+  @Get('server-error')
+  serverError(@Session() session: Any) {
+    session.set('saved', 'server-error');
+    throw new BadGatewayException();
   }
 
   @Get('unknown-error')
@@ -411,12 +418,16 @@ onBothAdapters((adapter) => {
     expect(served.log.join('\n')).toMatch(/headers of this response have been sent already/);
   });
 
-  describe('an unknown error', () => {
-    it.each(['unknown-error', 'unknown-error-observable'])('saves nothing: %s', async (route) => {
+  describe('an unknown error, or an HttpException of 500 and above,', () => {
+    it.each([
+      ['unknown-error', 500],
+      ['unknown-error-observable', 500],
+      ['server-error', 502],
+    ])('saves nothing: %s', async (route, status) => {
       const browser = served.browser();
       await browser.get('/begin');
       served.store.drain();
-      expect((await browser.get(`/${route}`)).status).toBe(500);
+      expect((await browser.get(`/${route}`)).status).toBe(status);
       expect(served.store.drain()).toEqual(['load']);
       expect(await saved(browser)).toMatchObject({ saved: 'nothing yet' });
     });

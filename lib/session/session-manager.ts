@@ -50,7 +50,7 @@ export class SessionManager implements OnApplicationShutdown {
   acquire(at: Located): RequestSession | Promise<RequestSession> {
     const known = opened(at.owner);
     if (known) {
-      if (!(known instanceof Promise)) this.#attach(known, at);
+      if (!(known instanceof Promise)) expose(known, at);
       return known;
     }
     const begun = SessionTransaction.begin(this.#runtime, at);
@@ -121,17 +121,16 @@ export class SessionManager implements OnApplicationShutdown {
   #opened(transaction: SessionTransaction, at: Located): RequestSession {
     const session = new RequestSession(transaction, this.#runtime);
     remember(at.owner, session);
-    this.#attach(session, at);
+    expose(session, at);
     for (const notice of this.#runtime.onOpen) notice(transaction);
     return session;
   }
+}
 
-  #attach(session: RequestSession, at: Located): void {
-    const { owner, request } = at;
-    RequestSession.transactionOf(session).attach(at);
-    request.session = session;
-    if (owner !== request && 'headers' in owner) (owner as HttpRequest).session = session;
-  }
+/** As `request.session`, on Fastify's request and on the bare one that its middleware gets. */
+function expose(session: RequestSession, { owner, request }: Located): void {
+  request.session = session;
+  if (owner !== request && 'headers' in owner) (owner as HttpRequest).session = session;
 }
 
 function isContext(from: object): from is ExecutionContext {

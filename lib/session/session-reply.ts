@@ -23,7 +23,7 @@ export class SessionReply implements Headers {
   readonly #runtime: SessionRuntime;
   readonly #at: Located;
   readonly #session: Subject;
-  #response: ServerResponse | undefined;
+  readonly #response: ServerResponse | undefined;
   #hook: ResponseHook | undefined;
   #varies = false;
   readonly #others = new Map<object, (response: ServerResponse) => void>();
@@ -60,14 +60,6 @@ export class SessionReply implements Headers {
         : 'The session needs a new cookie, but there is no response to put it in: sockets and subscriptions ' +
             'can change a session, not create it or log in.',
     );
-  }
-
-  /** The response became known after the session was opened; whether that is news. */
-  attach(response: ServerResponse | undefined): boolean {
-    if (this.#response || !response) return false;
-    this.#response = response;
-    if (this.hasHeaders()) this.wait();
-    return true;
   }
 
   /** The response depends on the session. */

@@ -141,11 +141,6 @@ export class SessionTransaction implements Passenger {
     return this.status !== 'gone' && this.fields.changes() !== undefined;
   }
 
-  /** The response became known after the session was opened. */
-  attach({ response }: Located): void {
-    if (this.reply.attach(response)) this.#wake();
-  }
-
   /** The fields, for reading or writing: from now on the response varies with the cookie and waits for a commit. */
   use(): FieldSet {
     this.#restless = true;
