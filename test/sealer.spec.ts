@@ -24,6 +24,7 @@ describe('XAES-256-GCM', () => {
     const stream = createHash('shake128', { outputLength: 4_000_000 }).digest();
     const ciphertexts = createHash('shake128', { outputLength: 32 });
     let at = 0;
+    let opened = true;
     const take = (bytes: number): Buffer => stream.subarray(at, (at += bytes));
     for (let message = 0; message < 10_000; message++) {
       const sealer = xaes(take(32));
@@ -32,9 +33,10 @@ describe('XAES-256-GCM', () => {
       const aad = take(take(1)[0]);
       const sealed = sealer.seal(messageNonce, plaintext, aad);
       ciphertexts.update(sealed);
-      if (message % 100 === 0) expect(sealer.open(messageNonce, sealed, aad)).toEqual(plaintext);
+      opened &&= sealer.open(messageNonce, sealed, aad)?.equals(plaintext) ?? false;
     }
     expect(at).toBeLessThan(stream.length);
+    expect(opened).toBe(true);
     expect(ciphertexts.digest('hex')).toBe(
       'e6b9edf2df6cec60c8cbd864e2211b597fb69a529160cd040d56c0c210081939',
     );
