@@ -116,6 +116,13 @@ class CommitController {
     response.status(302).redirect('/elsewhere');
   }
 
+  @Get('res-send-then-set')
+  resSendThenSet(@Session() session: Any, @Res() response: { send(body: string): void }) {
+    session.set('saved', 'before the answer');
+    response.send('sent');
+    session.set('saved', 'after it was handed over');
+  }
+
   @Get('res-late')
   resLate(@Session() session: Any, @Res() response: { send(body: string): void }) {
     setImmediate(() => {
@@ -384,6 +391,19 @@ onBothAdapters((adapter) => {
       expect(sessionCookies(await response)).toHaveLength(1);
     },
   );
+
+  it('waits for what is written while the answer waits, too', async () => {
+    const browser = served.browser();
+    const barrier = served.store.hold('commit');
+    let answered = false;
+    const response = browser.begin('/res-send-then-set').finally(() => (answered = true));
+    await barrier.reached;
+    await served.http.get('/saved').expect(200);
+    expect(answered).toBe(false);
+    barrier.release();
+    await response;
+    expect(await saved(browser)).toMatchObject({ saved: 'after it was handed over' });
+  });
 
   it('lets nobody answer a second time, or change the headers, while an answer waits', async () => {
     const response = await served.http.get('/res-twice').expect(200);

@@ -21,6 +21,8 @@ import {
 } from '@nestjs/graphql';
 import {
   AuthenticatedGuard,
+  CsrfGuard,
+  CsrfToken,
   Flash,
   FlashMessages,
   Session,
@@ -82,6 +84,17 @@ class SettingsResolver {
   setThemeAndFail(@Session() session: Session<any>, @Args('to') to: string): string {
     session.set('theme', to);
     throw new Error('the paint is out');
+  }
+
+  @Query(() => String)
+  token(@CsrfToken() token: string) {
+    return token;
+  }
+
+  @Mutation(() => String)
+  @UseGuards(CsrfGuard)
+  guarded() {
+    return 'done';
   }
 
   @Query(() => Page)
@@ -210,6 +223,16 @@ onBothAdapters((adapter) => {
       const second = await ask(browser, '{ page { visits } }');
       expect(second.body).toEqual({ data: { page: { visits: 2 } } });
     });
+  });
+
+  it('CsrfGuard on a mutation takes the token from a header, and refuses without', async () => {
+    const visitor = served.browser();
+    const { token } = (await ask(visitor, '{ token }')).body.data;
+    const refused = await ask(visitor, 'mutation { guarded }');
+    expect(refused.body.errors).toEqual([expect.objectContaining({ message: 'Missing CSRF token' })]);
+    expect(refused.body.data).toBeNull();
+    const allowed = await ask(visitor, 'mutation { guarded }').set('X-CSRF-Token', token);
+    expect(allowed.body).toEqual({ data: { guarded: 'done' } });
   });
 
   describe('AuthenticatedGuard on a resolver', () => {
