@@ -1,7 +1,8 @@
 import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
+import { SessionUsageError } from '../errors.js';
 import { locate } from '../http/request-context.js';
 import { isProtected, skipsCsrf } from './csrf.decorators.js';
-import { CsrfService, noCsrfHere } from './csrf.service.js';
+import { CsrfService } from './csrf.service.js';
 
 /**
  * Refuses requests that another site makes a browser send: with `@UseGuards(CsrfGuard)` on a mutating route, or bound
@@ -18,7 +19,12 @@ export class CsrfGuard implements CanActivate {
   canActivate(context: ExecutionContext): boolean | Promise<boolean> {
     if (skipsCsrf(context)) return true;
     const type = context.getType<string>();
-    if (type !== 'http' && type !== 'graphql') throw noCsrfHere(type);
+    if (type !== 'http' && type !== 'graphql') {
+      throw new SessionUsageError(
+        `CsrfGuard checks HTTP and GraphQL requests, and this is a context of type "${type}". ` +
+          'For sockets, check the handshake: CsrfService.allowsHandshake(request).',
+      );
+    }
     if (!isProtected(context) && this.csrf.isSafe(locate(context).request)) return true;
     return this.csrf.verify(context).then(() => true);
   }

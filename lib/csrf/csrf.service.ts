@@ -2,9 +2,9 @@ import { type ExecutionContext, Inject, Injectable } from '@nestjs/common';
 import { createHmac, type KeyObject } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { KeyRing } from '../crypto/key-ring.js';
-import { CsrfException, SessionUsageError } from '../errors.js';
+import { CsrfException } from '../errors.js';
 import { DUPLICATE, readCookie } from '../http/cookie-header.js';
-import { type HttpRequest, isHttps, type Located, locate, locateRequest } from '../http/request-context.js';
+import { type HttpRequest, type Located, locateFrom } from '../http/request-context.js';
 import { addVary, setCookie } from '../http/response-headers.js';
 import { SessionCookie } from '../http/session-cookie.js';
 import { type ResolvedSessionOptions, SESSION_OPTIONS } from '../options/resolved-options.js';
@@ -12,12 +12,10 @@ import { RequestSession } from '../session/request-session.js';
 import { SessionManager } from '../session/session-manager.js';
 import { SessionRuntime } from '../session/session-runtime.js';
 import type { SessionTransaction } from '../session/transaction.js';
-import { type CsrfEvidence, type CsrfTokenVerdict, isSafe, originOfHost, refusal } from './csrf-decision.js';
+import { type CsrfEvidence, type CsrfTokenVerdict, isSafe, refusal } from './csrf-decision.js';
+import { isUnreadMultipart, methodsOf, ownOrigin, tokenIn, valuesOf } from './csrf-evidence.js';
 import { mintToken, tokenMatches } from './csrf-token.js';
 import { VisitorCookie, type VisitorSecret } from './csrf-visitor.js';
-
-/** Where a token may come from; never from the URL, and never from a cookie. */
-const TOKEN_HEADERS = ['x-csrf-token', 'x-xsrf-token'] as const;
 
 /** The service of each application, for the parameter decorator, which is given nothing to find it by. */
 const services = new WeakMap<SessionRuntime, CsrfService>();
@@ -75,7 +73,7 @@ export class CsrfService {
    * may pass.
    */
   async verify(from: ExecutionContext | object): Promise<void> {
-    const at = 'switchToHttp' in from ? locate(from as ExecutionContext) : locateRequest(from);
+    const at = locateFrom(from);
     const session = await this.sessions.acquire(at);
     const transaction = RequestSession.transactionOf(session);
     const reason = refusal(this.#evidence(at, transaction), this.#options);
@@ -195,51 +193,4 @@ function readableCookie({ csrf, cookie }: ResolvedSessionOptions): SessionCookie
 /** HMAC of the session's secret: 32 bytes that change whenever the id does, and that no store has to keep. */
 function derived(key: KeyObject, { identity }: SessionTransaction): Buffer {
   return createHmac('sha256', key).update(identity.secret).digest();
-}
-
-/** The method, the one an override replaced, and the one an override header asks for. */
-function methodsOf(request: HttpRequest): string[] {
-  const override = request.headers['x-http-method-override'];
-  return [request.method, request.originalMethod, override]
-    .filter((method) => method !== undefined)
-    .map(String);
-}
-
-/** Every value of a header that came. Where a server joined them, the comma is left for the decision to refuse. */
-function valuesOf(request: HttpRequest, name: 'origin' | 'referer' | 'sec-fetch-site'): readonly string[] {
-  const raw = (request.raw ?? request) as { headersDistinct?: Record<string, string[] | undefined> };
-  const value = request.headers[name];
-  return raw.headersDistinct?.[name] ?? (value === undefined ? [] : [value].flat());
-}
-
-/** Scheme and host as the adapter sees them, trusted proxies included. */
-function ownOrigin(request: HttpRequest): string | undefined {
-  return originOfHost(isHttps(request) ? 'https' : 'http', request.host ?? request.headers.host);
-}
-
-/** The first place that holds anything decides, whatever it holds. */
-function tokenIn(request: HttpRequest, field: string): unknown {
-  for (const name of TOKEN_HEADERS) {
-    if (request.headers[name]) return request.headers[name];
-  }
-  const { body } = request;
-  const isObject = typeof body === 'object' && body !== null && !Buffer.isBuffer(body);
-  try {
-    const token: unknown = isObject && Object.hasOwn(body, field) ? Reflect.get(body, field) : undefined;
-    return token === '' || token === null ? undefined : token;
-  } catch {
-    return undefined;
-  }
-}
-
-function isUnreadMultipart({ headers, body }: HttpRequest): boolean {
-  return body === undefined && /^multipart\/form-data\b/i.test(headers['content-type'] ?? '');
-}
-
-/** @internal For contexts that no CSRF check is made for. */
-export function noCsrfHere(type: string): SessionUsageError {
-  return new SessionUsageError(
-    `CsrfGuard checks HTTP and GraphQL requests, and this is a context of type "${type}". ` +
-      'For sockets, check the handshake: CsrfService.allowsHandshake(request).',
-  );
 }

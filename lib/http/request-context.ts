@@ -63,6 +63,13 @@ export function hasRequest(context: ExecutionContext): boolean {
   }
 }
 
+/** Either: what `SessionManager.open()` and `CsrfService` take. */
+export function locateFrom(from: ExecutionContext | object): Located {
+  return typeof (from as ExecutionContext | undefined)?.switchToHttp === 'function'
+    ? locate(from as ExecutionContext)
+    : locateRequest(from);
+}
+
 /** The same for a bare request: Express's, Fastify's or Node's. */
 export function locateRequest(request: unknown, response?: unknown): Located {
   if (!isRequest(request)) {

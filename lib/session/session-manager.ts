@@ -1,7 +1,7 @@
 import { type ExecutionContext, Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import type { Observable } from 'rxjs';
 import { SessionNotFoundError } from '../errors.js';
-import { type HttpRequest, type Located, locate, locateRequest } from '../http/request-context.js';
+import { type HttpRequest, type Located, locateFrom } from '../http/request-context.js';
 import type { SessionStore } from '../stores/session-store.js';
 import { opened, remember } from './opened-session.js';
 import { RequestSession } from './request-session.js';
@@ -43,7 +43,7 @@ export class SessionManager implements OnApplicationShutdown {
    * put a cookie in, so its session can be read and changed, but not begun.
    */
   async open(from: ExecutionContext | object): Promise<Session> {
-    return this.acquire(isContext(from) ? locate(from) : locateRequest(from));
+    return this.acquire(locateFrom(from));
   }
 
   /** @internal {@link open} without a promise where none is needed. */
@@ -131,8 +131,4 @@ export class SessionManager implements OnApplicationShutdown {
 function expose(session: RequestSession, { owner, request }: Located): void {
   request.session = session;
   if (owner !== request && 'headers' in owner) (owner as HttpRequest).session = session;
-}
-
-function isContext(from: object): from is ExecutionContext {
-  return typeof (from as ExecutionContext | undefined)?.switchToHttp === 'function';
 }
