@@ -1,0 +1,433 @@
+import assert from 'node:assert/strict';
+import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from '../stores/session-store.js';
+
+/** The optional powers of a store. */
+export type StorePower = 'count' | 'clear' | 'sweep' | 'close' | 'ping';
+
+/**
+ * Makes an empty store. A factory that takes the clock lets the suite test expiry to the millisecond; a store whose
+ * time cannot be set is tested with instants that have passed.
+ */
+export type StoreFactory = (clock: () => number) => SessionStore | Promise<SessionStore>;
+
+/** What every test runner of this kind has as globals: Jest, Vitest with `globals`, Mocha, `node:test` assigned. */
+interface Runner {
+  describe(name: string, define: () => void): void;
+  it(name: string, test: () => unknown): void;
+  beforeEach(prepare: () => unknown): void;
+  afterEach(tidy: () => unknown): void;
+}
+
+const ID = '0123456789abcdef'.repeat(4);
+const OTHER = 'fedcba9876543210'.repeat(4);
+const NEW = 'a'.repeat(64);
+
+const NOTHING: SessionDelta = { set: new Map(), delete: [], header: {} };
+
+/** A delta from plain objects. */
+function delta(
+  set: Record<string, string> = {},
+  removed: readonly string[] = [],
+  header: SessionDelta['header'] = {},
+): SessionDelta {
+  return { set: new Map(Object.entries(set)), delete: removed, header };
+}
+
+/**
+ * The store contract in executable form: one call in a test file, and the runner's own `describe` and `it` do the
+ * rest. What it asks for stands, a sentence each, in {@link SessionStore}.
+ *
+ * ```ts
+ * describeSessionStore('MyStore', (clock) => new MyStore({ clock }));
+ * ```
+ *
+ * @param powers the optional powers the store must have; those it has are tested either way.
+ */
+export function describeSessionStore(
+  name: string,
+  factory: StoreFactory,
+  powers: readonly StorePower[] = [],
+): void {
+  const { describe, it, beforeEach, afterEach } = globalThis as unknown as Runner;
+
+  describe(`${name} keeps the contract of a session store`, () => {
+    let now: number;
+    let store: SessionStore;
+
+    beforeEach(async () => {
+      now = Date.now();
+      store = await factory(() => now);
+    });
+    afterEach(() => store.close?.());
+
+    /** A record that lives for an hour, or as long as it is told to. */
+    const record = (fields: Record<string, string> = { a: '1' }, lives = 3_600_000): SessionRecord => ({
+      createdAt: now,
+      lastAccessedAt: now,
+      expiresAt: now + lives,
+      fields: new Map(Object.entries(fields)),
+    });
+
+    const fieldsOf = async (id: string): Promise<Record<string, string> | undefined> => {
+      const loaded = await store.load(id);
+      return loaded && Object.fromEntries(loaded.fields);
+    };
+
+    /** Every operation but create, as one that may find nothing. */
+    const operations: Record<string, (id: string) => Promise<unknown>> = {
+      commit: (id) => store.commit(id, delta({ a: '2', b: '2' }, [], { expiresAt: now + 7_200_000 })),
+      touch: (id) => store.touch(id, now + 7_200_000),
+      rotate: (id) => store.rotate(id, NEW, delta({ a: '2' }, [], { expiresAt: now + 7_200_000 })),
+      destroy: (id) => store.destroy(id),
+    };
+    const gone = (operation: string): unknown => (operation === 'destroy' ? false : 'gone');
+
+    describe('create and load', () => {
+      it('give back what was stored', async () => {
+        const stored = { ...record({ a: '1', b: '{"c":[1]}' }), userId: 'alice', lastAccessedAt: now - 5 };
+        assert.equal(await store.create(ID, stored), 'created');
+        const loaded = await store.load(ID);
+        assert.deepEqual(
+          { ...loaded, fields: Object.fromEntries(loaded?.fields ?? []) },
+          { ...stored, fields: { a: '1', b: '{"c":[1]}' } },
+        );
+      });
+
+      it('know nobody logged in as nobody', async () => {
+        await store.create(ID, record());
+        assert.equal((await store.load(ID))?.userId, undefined);
+      });
+
+      it('never overwrite: the second of two creations finds the id taken', async () => {
+        const outcomes = await Promise.all([
+          store.create(ID, record({ a: 'first' })),
+          store.create(ID, record({ a: 'second' })),
+        ]);
+        assert.deepEqual([...outcomes].sort(), ['created', 'exists']);
+        const kept = (await fieldsOf(ID))?.a;
+        assert.equal(kept, outcomes[0] === 'created' ? 'first' : 'second');
+        assert.equal(await store.create(ID, record({ a: 'third' })), 'exists');
+        assert.equal((await fieldsOf(ID))?.a, kept);
+      });
+
+      it('know nothing of an id that was never stored', async () => {
+        assert.equal(await store.load(OTHER), undefined);
+      });
+
+      it('hold a record without fields', async () => {
+        await store.create(ID, record({}));
+        assert.deepEqual(await fieldsOf(ID), {});
+      });
+
+      it('share nothing with the caller', async () => {
+        const given = record({ a: '1' });
+        await store.create(ID, given);
+        given.fields.set('a', 'changed outside').set('b', 'added outside');
+        const first = await store.load(ID);
+        first?.fields.set('a', 'changed outside').set('b', 'added outside');
+        assert.deepEqual(await fieldsOf(ID), { a: '1' });
+        const set = new Map([['c', '3']]);
+        const header = { userId: 'alice' };
+        await store.commit(ID, { set, delete: [], header });
+        set.set('c', 'changed outside');
+        header.userId = 'mallory';
+        assert.deepEqual(await fieldsOf(ID), { a: '1', c: '3' });
+        assert.equal((await store.load(ID))?.userId, 'alice');
+      });
+    });
+
+    describe('fields are opaque', () => {
+      const names = [
+        '__proto__',
+        'constructor',
+        'toString',
+        '',
+        ' ',
+        'a.b',
+        'a:b',
+        'ключ',
+        '🔑',
+        '\n',
+        '\u0000',
+        '"',
+        '$',
+      ];
+      const texts = [
+        '""',
+        '"ünïcödé 🎉"',
+        '"\\u0000"',
+        '"\\ud800"',
+        'null',
+        '0',
+        '"\n\r\t"',
+        JSON.stringify('x'.repeat(65_536)),
+      ];
+
+      for (const field of names) {
+        it(`whatever they are called: ${JSON.stringify(field)}`, async () => {
+          await store.create(ID, { ...record(), fields: new Map([[field, '1']]) });
+          await store.commit(ID, { ...NOTHING, set: new Map([[`${field}2`, '2']]) });
+          const loaded = (await store.load(ID))?.fields;
+          assert.deepEqual(
+            [...(loaded ?? [])].sort(),
+            [
+              [field, '1'],
+              [`${field}2`, '2'],
+            ].sort(),
+          );
+          await store.commit(ID, { ...NOTHING, delete: [field] });
+          assert.deepEqual([...((await store.load(ID))?.fields ?? [])], [[`${field}2`, '2']]);
+          assert.equal(({} as Record<string, unknown>)[`${field}2`], undefined);
+        });
+      }
+
+      for (const text of texts) {
+        it(`whatever they hold: ${text.slice(0, 20)}`, async () => {
+          await store.create(ID, record({ a: text }));
+          await store.commit(ID, delta({ b: text }));
+          assert.deepEqual(await fieldsOf(ID), { a: text, b: text });
+        });
+      }
+
+      it('however many there are', async () => {
+        const many = Object.fromEntries(Array.from({ length: 500 }, (_, index) => [`f${index}`, `${index}`]));
+        await store.create(ID, record(many));
+        assert.deepEqual(await fieldsOf(ID), many);
+      });
+    });
+
+    describe('commit', () => {
+      it('merges: what it does not name stays', async () => {
+        await store.create(ID, record({ a: '1', b: '1', c: '1' }));
+        assert.equal(await store.commit(ID, delta({ b: '2', d: '4' }, ['c'])), 'saved');
+        assert.deepEqual(await fieldsOf(ID), { a: '1', b: '2', d: '4' });
+      });
+
+      it('in parallel, of different fields: all survive', async () => {
+        await store.create(ID, record({}));
+        const names = Array.from({ length: 20 }, (_, index) => `f${index}`);
+        await Promise.all(names.map((field) => store.commit(ID, delta({ [field]: field }))));
+        assert.deepEqual(await fieldsOf(ID), Object.fromEntries(names.map((field) => [field, field])));
+      });
+
+      it('in parallel, one deletes and one sets: both happen', async () => {
+        await store.create(ID, record({ a: '1', b: '1' }));
+        await Promise.all([store.commit(ID, delta({}, ['a'])), store.commit(ID, delta({ b: '2' }))]);
+        assert.deepEqual(await fieldsOf(ID), { b: '2' });
+      });
+
+      it('deletes what is not there without complaint', async () => {
+        await store.create(ID, record());
+        assert.equal(await store.commit(ID, delta({}, ['x'])), 'saved');
+        assert.deepEqual(await fieldsOf(ID), { a: '1' });
+      });
+
+      it('moves the header values it names, and no others', async () => {
+        await store.create(ID, { ...record(), userId: 'alice' });
+        const { createdAt, expiresAt } = (await store.load(ID)) as SessionRecord;
+        await store.commit(ID, delta({}, [], { lastAccessedAt: now + 5 }));
+        const loaded = (await store.load(ID)) as SessionRecord;
+        assert.deepEqual(
+          [loaded.createdAt, loaded.lastAccessedAt, loaded.expiresAt, loaded.userId],
+          [createdAt, now + 5, expiresAt, 'alice'],
+        );
+        await store.commit(ID, delta({}, [], { userId: 'bob', expiresAt: now + 10_000 }));
+        assert.deepEqual(
+          [(await store.load(ID))?.userId, (await store.load(ID))?.expiresAt],
+          ['bob', now + 10_000],
+        );
+        await store.commit(ID, delta({}, [], { userId: null }));
+        assert.equal((await store.load(ID))?.userId, undefined);
+      });
+
+      it('touches no other record', async () => {
+        await store.create(ID, record({ a: '1' }));
+        await store.create(OTHER, record({ a: '1' }));
+        await store.commit(ID, delta({ a: '2' }));
+        assert.deepEqual(await fieldsOf(OTHER), { a: '1' });
+      });
+    });
+
+    describe('touch', () => {
+      it('moves the expiry, and writes no data', async () => {
+        await store.create(ID, { ...record({ a: '1' }), userId: 'alice' });
+        assert.equal(await store.touch(ID, now + 7_200_000), 'saved');
+        const loaded = (await store.load(ID)) as SessionRecord;
+        assert.deepEqual(
+          [loaded.expiresAt, loaded.userId, [...loaded.fields]],
+          [now + 7_200_000, 'alice', [['a', '1']]],
+        );
+      });
+    });
+
+    describe('rotate', () => {
+      it('moves the record, with the delta, and the old id is gone', async () => {
+        await store.create(ID, { ...record({ a: '1', b: '1' }), userId: 'alice' });
+        assert.equal(await store.rotate(ID, NEW, delta({ c: '3' }, ['b'], { userId: 'bob' })), 'saved');
+        assert.equal(await store.load(ID), undefined);
+        const loaded = (await store.load(NEW)) as SessionRecord;
+        assert.deepEqual([loaded.createdAt, loaded.userId], [now, 'bob']);
+        assert.deepEqual(Object.fromEntries(loaded.fields), { a: '1', c: '3' });
+        for (const [operation, run] of Object.entries(operations))
+          assert.equal(await run(ID), gone(operation));
+      });
+
+      it('in parallel has one winner, and the loser leaves nothing', async () => {
+        await store.create(ID, record());
+        const outcomes = await Promise.all([
+          store.rotate(ID, NEW, delta({ by: 'one' })),
+          store.rotate(ID, OTHER, delta({ by: 'two' })),
+        ]);
+        assert.deepEqual([...outcomes].sort(), ['gone', 'saved']);
+        const [winner, loser] = outcomes[0] === 'saved' ? [NEW, OTHER] : [OTHER, NEW];
+        assert.equal(await store.load(ID), undefined);
+        assert.equal(await store.load(loser), undefined);
+        assert.equal((await fieldsOf(winner))?.by, winner === NEW ? 'one' : 'two');
+      });
+
+      it('beside a commit: the commit is in the new record, or it was told that its own is gone', async () => {
+        await store.create(ID, record());
+        const [committed, rotated] = await Promise.all([
+          store.commit(ID, delta({ late: '1' })),
+          store.rotate(ID, NEW, NOTHING),
+        ]);
+        assert.equal(rotated, 'saved');
+        assert.equal(await store.load(ID), undefined);
+        assert.deepEqual(await fieldsOf(NEW), committed === 'saved' ? { a: '1', late: '1' } : { a: '1' });
+      });
+
+      it('beside a destruction: one of them finds the record, and in no case two are left', async () => {
+        await store.create(ID, record());
+        const [destroyed, rotated] = await Promise.all([store.destroy(ID), store.rotate(ID, NEW, NOTHING)]);
+        assert.equal(await store.load(ID), undefined);
+        assert.equal((await store.load(NEW)) === undefined, rotated === 'gone');
+        assert.ok(destroyed || rotated === 'saved');
+      });
+    });
+
+    describe('what is gone stays gone:', () => {
+      for (const operation of Object.keys(operations)) {
+        it(`${operation} of an id that was never stored`, async () => {
+          assert.equal(await operations[operation](ID), gone(operation));
+          assert.equal(await store.load(ID), undefined);
+          assert.equal(await store.load(NEW), undefined);
+        });
+
+        it(`${operation} after a destruction`, async () => {
+          await store.create(ID, record());
+          assert.equal(await store.destroy(ID), true);
+          assert.equal(await operations[operation](ID), gone(operation));
+          assert.equal(await store.load(ID), undefined);
+          assert.equal(await store.load(NEW), undefined);
+        });
+
+        it(`${operation} after the record’s time`, async () => {
+          await store.create(ID, record());
+          await store.touch(ID, now - 1);
+          assert.equal(await operations[operation](ID), gone(operation));
+          assert.equal(await store.load(ID), undefined);
+          assert.equal(await store.load(NEW), undefined);
+        });
+
+        it(`${operation} beside a destruction leaves nothing under the id`, async () => {
+          await store.create(ID, record());
+          await Promise.all([operations[operation](ID), store.destroy(ID)]);
+          assert.equal(await store.load(ID), undefined);
+        });
+      }
+
+      it('an id that was destroyed can be created again, and has nothing of what it was', async () => {
+        await store.create(ID, { ...record({ a: '1' }), userId: 'alice' });
+        await store.destroy(ID);
+        assert.equal(await store.create(ID, record({ b: '2' })), 'created');
+        assert.deepEqual(await fieldsOf(ID), { b: '2' });
+        assert.equal((await store.load(ID))?.userId, undefined);
+      });
+
+      it('and so can one whose time is over', async () => {
+        await store.create(ID, record({ a: '1' }));
+        await store.touch(ID, now - 1);
+        assert.equal(await store.create(ID, record({ b: '2' })), 'created');
+        assert.deepEqual(await fieldsOf(ID), { b: '2' });
+      });
+    });
+
+    describe('expiry', () => {
+      it('is reported to whoever asked for the record, or not at all, and only once', async () => {
+        await store.create(ID, record());
+        await store.touch(ID, now - 1);
+        const reports: DeadRecord[] = [];
+        assert.equal(await store.load(ID, (why) => reports.push(why)), undefined);
+        assert.equal(await store.load(ID, (why) => reports.push(why)), undefined);
+        assert.ok(reports.length <= 1 && reports.every((why) => why === 'expired'));
+      });
+
+      if (factory.length > 0) {
+        const ends: Record<string, () => Promise<unknown>> = {
+          create: () => store.create(ID, record({ a: '1' }, 1000)),
+          touch: async () => (await store.create(ID, record())) && store.touch(ID, now + 1000),
+          commit: async () =>
+            (await store.create(ID, record())) && store.commit(ID, delta({}, [], { expiresAt: now + 1000 })),
+        };
+        for (const [by, set] of Object.entries(ends)) {
+          it(`set by ${by} comes at its millisecond, not before and not after`, async () => {
+            await set();
+            now += 999;
+            assert.ok(await store.load(ID));
+            now += 1;
+            assert.equal(await store.load(ID), undefined);
+            now -= 1;
+            assert.equal(await store.load(ID), undefined);
+          });
+        }
+
+        it('set by rotate comes at its millisecond too', async () => {
+          await store.create(ID, record());
+          await store.rotate(ID, NEW, delta({}, [], { expiresAt: now + 1000 }));
+          now += 999;
+          assert.ok(await store.load(NEW));
+          now += 1;
+          assert.equal(await store.load(NEW), undefined);
+        });
+      }
+    });
+
+    describe('powers', () => {
+      it('are those it is said to have', () => {
+        for (const power of powers)
+          assert.equal(typeof store[power], 'function', `${name} has no ${power}()`);
+      });
+
+      it('count counts the living', async () => {
+        if (!store.count) return;
+        assert.equal(await store.count(), 0);
+        for (const id of [ID, OTHER, NEW]) await store.create(id, record());
+        assert.equal(await store.count(), 3);
+        await store.destroy(ID);
+        await store.touch(OTHER, now - 1);
+        assert.equal(await store.count(), 1);
+      });
+
+      it('clear removes everything', async () => {
+        if (!store.clear) return;
+        for (const id of [ID, OTHER]) await store.create(id, record());
+        await store.clear();
+        assert.equal(await store.load(ID), undefined);
+        assert.equal(await store.load(OTHER), undefined);
+      });
+
+      it('sweep removes what has expired and nothing else', async () => {
+        if (!store.sweep) return;
+        for (const id of [ID, OTHER]) await store.create(id, record());
+        await store.touch(OTHER, now - 1);
+        assert.equal(await store.sweep(), 1);
+        assert.equal(await store.sweep(), 0);
+        assert.ok(await store.load(ID));
+      });
+
+      it('ping answers where the store can be reached', async () => {
+        await store.ping?.();
+      });
+    });
+  });
+}

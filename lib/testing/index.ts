@@ -1,0 +1,1 @@
+export { describeSessionStore, type StoreFactory, type StorePower } from './describe-session-store.js';
