@@ -123,6 +123,21 @@ class CommitController {
     session.set('saved', 'after it was handed over');
   }
 
+  @Get('res-bad-header')
+  resBadHeader(@Session() session: Any, @Res() response: ServerResponse & { hijack?(): void }) {
+    response.hijack?.();
+    session.set('saved', 'res-bad-header');
+    raw(response).writeHead(200, { 'Content-Disposition': 'filename="中.txt"' });
+    raw(response).end('never sent');
+  }
+
+  @Get('res-bad-body')
+  resBadBody(@Session() session: Any, @Res() response: ServerResponse & { hijack?(): void }) {
+    response.hijack?.();
+    session.set('saved', 'res-bad-body');
+    raw(response).end(5);
+  }
+
   @Get('res-late')
   resLate(@Session() session: Any, @Res() response: { send(body: string): void }) {
     setImmediate(() => {
@@ -404,6 +419,18 @@ onBothAdapters((adapter) => {
     await response;
     expect(await saved(browser)).toMatchObject({ saved: 'after it was handed over' });
   });
+
+  it.each(['res-bad-header', 'res-bad-body'])(
+    'answers 500, with the cookie, when what was handed over cannot be sent: %s',
+    async (route) => {
+      const browser = served.browser();
+      const response = await browser.get(`/${route}`);
+      expect(response.status).toBe(500);
+      expect(sessionCookies(response)).toHaveLength(1);
+      expect(await saved(browser)).toMatchObject({ saved: route });
+      expect(served.log.join('\n')).toMatch(/ERR_INVALID_(CHAR|ARG_TYPE)|Invalid character|must be of type/);
+    },
+  );
 
   it('lets nobody answer a second time, or change the headers, while an answer waits', async () => {
     const response = await served.http.get('/res-twice').expect(200);

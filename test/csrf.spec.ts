@@ -1,4 +1,15 @@
-import { All, Body, Controller, Get, Head, HttpCode, Post, type Type, UseGuards } from '@nestjs/common';
+import {
+  All,
+  Body,
+  Controller,
+  Get,
+  Head,
+  Header,
+  HttpCode,
+  Post,
+  type Type,
+  UseGuards,
+} from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import { request as httpRequest } from 'node:http';
 import {
@@ -87,6 +98,12 @@ class GuardedController {
     return {};
   }
 
+  @Get('public')
+  @Header('Cache-Control', 'public, max-age=3600')
+  public() {
+    return {};
+  }
+
   @Get('service')
   async service(@Session() session: Session) {
     const token = await this.csrf.token({ headers: {} }).catch((error: Error) => error.message);
@@ -132,7 +149,15 @@ class GlobalController {
 
 @Controller('exempt')
 @SkipCsrf()
+@UseGuards(CsrfGuard)
 class ExemptController {
+  @Post('not-this')
+  @CsrfProtect()
+  @HttpCode(200)
+  protected() {
+    return {};
+  }
+
   @Post()
   @HttpCode(200)
   hook() {
@@ -390,6 +415,14 @@ onBothAdapters((adapter) => {
       expect((await post('/set', await tokenOf())).status).toBe(200);
     });
 
+    it('cannot have a secret tossed into a session that began without it', async () => {
+      await post('/set', await tokenOf());
+      const attacker = served.browser();
+      const token = await tokenOf(attacker);
+      browser.cookies.set('session_id_visitor', attacker.cookies.get('session_id_visitor') as string);
+      expect((await post('/save', token)).body).toEqual(invalid);
+    });
+
     it('loses the cookie at the login', async () => {
       const response = await post('/login', await tokenOf());
       expect(setCookies(response)).toEqual([
@@ -438,6 +471,13 @@ onBothAdapters((adapter) => {
       const token = await tokenOf();
       expect((await browser.get('/unsubscribe').set('X-CSRF-Token', token)).status).toBe(200);
       expect(runs).toBe(1);
+    });
+
+    it('@CsrfProtect() on a route wins over @SkipCsrf() on its controller', async () => {
+      await served.close();
+      await start({}, { controllers: [ExemptController] });
+      expect((await post('/exempt')).status).toBe(200);
+      expect((await post('/exempt/not-this')).status).toBe(403);
     });
 
     it('@SkipCsrf() exempts a route', async () => {
@@ -580,6 +620,26 @@ onBothAdapters((adapter) => {
     it('may have a name of one’s own', async () => {
       await start({ cookie: 'csrf' }, { options: { cookie: { secure: true } } });
       expect(setCookies(await browser.get('/service'))).toContainEqual(expect.stringMatching(/^csrf=/));
+    });
+
+    it('is not put on a response that a shared cache may keep', async () => {
+      await start({ cookie: true });
+      expect(setCookies(await browser.get('/public'))).toEqual([]);
+      expect(xsrf(await browser.get('/service'))).toHaveLength(1);
+    });
+
+    it('is not replaced by a late response whose session has ended meanwhile', async () => {
+      await start({ cookie: true });
+      const send = (client: Browser, path: string) =>
+        client.post(path).set('X-XSRF-Token', browser.cookies.get('XSRF-TOKEN') as string);
+      await browser.get('/service');
+      await send(browser, '/set');
+      const held = served.store.hold('commit');
+      const slow = Promise.resolve(send(browser.copy(), '/set'));
+      await held.reached;
+      await send(browser, '/login');
+      held.release();
+      expect(setCookies(await slow)).toEqual([]);
     });
 
     it('is transport only: tossed in from elsewhere it opens nothing', async () => {

@@ -1,5 +1,5 @@
 import { Controller, Get } from '@nestjs/common';
-import { Session, type SessionEvent, type SessionModuleOptions } from 'nest-session';
+import { MemoryStore, Session, type SessionEvent, type SessionModuleOptions } from 'nest-session';
 import { type Browser, onBothAdapters, type Served, serve, sessionCookies } from './support/app.js';
 
 type Any = Session<any>;
@@ -172,6 +172,15 @@ onBothAdapters((adapter) => {
     expect(sessionCookies(response)).toHaveLength(1);
     expect(browser.cookie).not.toBe(before);
     expect((await browser.get('/look')).body.writes).toBe(1);
+  });
+
+  it('does not depend on a store that leaves expiry to its users', async () => {
+    await start({ maxAge: 100, store: new MemoryStore({ clock: () => 0 }) });
+    served.clock.pass(100);
+    const response = await browser.get('/look');
+    expect(response.body.writes).toBeNull();
+    expect(sessionCookies(response)).toEqual([expect.stringMatching(/Max-Age=0$/)]);
+    expect(await served.sessions.count()).toBe(0);
   });
 
   it('a commit that finds its session expired meanwhile leaves nothing behind', async () => {

@@ -283,6 +283,15 @@ onBothAdapters((adapter) => {
       expect(await as(browser, data)).toEqual({});
     });
 
+    it.each(['', '../../etc/passwd', 'x', 'A'.repeat(64), `${'a'.repeat(64)}\n`])(
+      'knows at a glance that %j is no id, and asks no store',
+      async (id) => {
+        expect(await served.sessions.find(id)).toBeUndefined();
+        expect(await served.sessions.revoke(id)).toBe(false);
+        expect(served.store.drain()).toEqual([]);
+      },
+    );
+
     it('counts, clears and sweeps', async () => {
       for (const name of ['a', 'b', 'c']) {
         await as(served.browser(), (session) => void session.set('name', name));

@@ -11,7 +11,7 @@ import {
 import { AuthGuard, PassportModule, PassportStrategy } from '@nestjs/passport';
 import passport from 'passport';
 import { Strategy } from 'passport-local';
-import { AuthenticatedGuard, Session, SessionMiddleware } from 'nest-session';
+import { AuthenticatedGuard, CsrfGuard, CsrfToken, Session, SessionMiddleware } from 'nest-session';
 import { type Browser, type Served, serve } from './support/app.js';
 
 interface User {
@@ -70,6 +70,17 @@ class PassportController {
     return { user: request.user ?? null, stored: session.get('passport') ?? null };
   }
 
+  @Get('token')
+  token(@CsrfToken() token: string) {
+    return { token };
+  }
+
+  @Post('guarded')
+  @UseGuards(CsrfGuard)
+  guarded() {
+    return {};
+  }
+
   @Get('visit')
   visit(@Session() session: Session<any>) {
     return session.increment('visits');
@@ -122,4 +133,27 @@ describe('Passport through the middleware', () => {
     expect((await browser.get('/passport/me')).body.user).toBeNull();
     expect((await loggedIn.get('/passport/me')).body.user).toBeNull();
   });
+
+  it('starts empty with each login and logout of Passport’s own, as Passport counts on', async () => {
+    await browser.get('/visit');
+    await browser.post('/passport/login', alice);
+    expect((await browser.get('/visit')).text).toBe('1');
+    await browser.get('/visit');
+    await browser.post('/passport/logout');
+    expect((await browser.get('/visit')).text).toBe('1');
+  });
+
+  it.each(['of a visitor', 'of a session'])(
+    'a CSRF token %s from before Passport’s login is refused',
+    async (whose) => {
+      if (whose === 'of a session') await browser.get('/visit');
+      const token = (await browser.get('/token')).body.token as string;
+      const before = browser.copy();
+      expect((await browser.post('/guarded').set('X-CSRF-Token', token)).status).toBe(201);
+      await browser.post('/passport/login', alice);
+      for (const [name, value] of before.cookies)
+        if (name.endsWith('_visitor')) browser.cookies.set(name, value);
+      expect((await browser.post('/guarded').set('X-CSRF-Token', token)).status).toBe(403);
+    },
+  );
 });

@@ -65,7 +65,21 @@ describe.each(adapters.map((adapter) => [adapter]))('The login sample on %s', (a
   afterAll(() => sample?.stop());
   beforeEach(() => (browser = new Browser(url)));
 
-  const submit = (path: string, form: object = {}) => browser.post(path).type('form').send(form);
+  /** The token in a page's forms, the same in all of them. */
+  async function tokenOn(path: string): Promise<string> {
+    const tokens = [...(await browser.get(path)).text.matchAll(/name="_csrf" value="([^"]+)"/g)];
+    expect(new Set(tokens.map(([, token]) => token)).size).toBe(1);
+    return tokens[0][1];
+  }
+
+  /** Posts a form with the token of the page it stands on. */
+  async function submit(path: string, form: object = {}) {
+    const _csrf = await tokenOn(path === '/login' ? '/login' : '/');
+    return browser
+      .post(path)
+      .type('form')
+      .send({ _csrf, ...form });
+  }
 
   /** Asks for the target as it is, which clients that take a URL would tidy up first. */
   async function exactly(target: string): Promise<void> {
@@ -89,12 +103,13 @@ describe.each(adapters.map((adapter) => [adapter]))('The login sample on %s', (a
     expect(sample.output.trim().split('\n')).toHaveLength(2);
   });
 
-  it('says who is signed in, or that nobody is, and sets no cookie for looking', async () => {
+  it('says who is signed in, or that nobody is, and begins no session for looking', async () => {
     const visitor = await browser.get('/');
     expect(visitor.status).toBe(200);
     expect(visitor.type).toBe('text/html');
     expect(visitor.text).toContain('Nobody is signed in');
-    expect(setCookies(visitor)).toEqual([]);
+    expect(setCookies(visitor)).toEqual([expect.stringMatching(/^session_id_visitor=/)]);
+    expect(setCookies(await browser.get('/'))).toEqual([]);
 
     await signIn();
     const { text } = await browser.get('/');
@@ -118,6 +133,69 @@ describe.each(adapters.map((adapter) => [adapter]))('The login sample on %s', (a
     expect(text).toMatch(
       /<input[^>]+name="password"[^>]+type="password"[^>]+autocomplete="current-password"/,
     );
+  });
+
+  it('has a token in every form', async () => {
+    const forms = async (path: string) => (await browser.get(path)).text.split('<form').slice(1);
+    const [asVisitor, login] = [await forms('/'), await forms('/login')];
+    await signIn();
+    const pages = [asVisitor, login, await forms('/'), await forms('/dashboard')];
+    expect(pages.map((page) => page.length)).toEqual([1, 1, 2, 2]);
+    for (const form of pages.flat()) {
+      expect(form).toMatch(/^ [^>]*method="post"/);
+      expect(form).toMatch(/<input type="hidden" name="_csrf" value="[\w-]{64}" \/>/);
+    }
+  });
+
+  describe.each([
+    ['without a token', undefined],
+    ['with a token that is none', 'x'.repeat(64)],
+  ])('a form %s', (_, _csrf) => {
+    const post = (path: string, form: object = {}) =>
+      browser
+        .post(path)
+        .type('form')
+        .send({ _csrf, ...form });
+
+    it('does not log in', async () => {
+      await browser.get('/login');
+      const response = await post('/login', alice);
+      expect(response.status).toBe(403);
+      expect(setCookies(response)).toEqual([]);
+      expect((await browser.get('/dashboard')).headers.location).toBe('/login');
+    });
+
+    it('does not log out', async () => {
+      await signIn();
+      const response = await post('/logout');
+      expect(response.status).toBe(403);
+      expect(setCookies(response)).toEqual([]);
+      expect((await browser.get('/dashboard')).status).toBe(200);
+    });
+
+    it('does not change the theme, of a user or of a visitor', async () => {
+      for (const enter of [() => browser.get('/'), signIn]) {
+        await enter();
+        const response = await post('/preferences', { theme: 'dark' });
+        expect(response.status).toBe(403);
+        expect(setCookies(response)).toEqual([]);
+        expect((await browser.get('/')).text).toContain('data-theme="light"');
+      }
+    });
+  });
+
+  it('refuses the token of another browser, and the one from before the login', async () => {
+    const before = await tokenOn('/');
+    await signIn();
+    const own = browser;
+    browser = new Browser(url);
+    const foreign = await tokenOn('/');
+    browser = own;
+    for (const _csrf of [before, foreign]) {
+      expect((await submit('/preferences', { theme: 'dark', _csrf })).status).toBe(403);
+      expect((await submit('/logout', { _csrf })).status).toBe(403);
+    }
+    expect((await browser.get('/dashboard')).text).toContain('data-theme="light"');
   });
 
   it('shows the dashboard after login, and the greeting once', async () => {
@@ -275,16 +353,22 @@ describe.each(adapters.map((adapter) => [adapter]))('The login sample on %s', (a
   it.each(bodies.map(([type, body]) => ({ type, body, start: /^.{0,60}/.exec(body)?.[0] })))(
     'takes the body $start of type $type without failing',
     async ({ type, body }) => {
-      for (const path of ['/login', '/preferences', '/logout']) {
+      const token = await tokenOn('/login');
+      const cookie = [...browser.cookies].map((pair) => pair.join('=')).join('; ');
+      async function send(path: string, headers: Record<string, string>) {
         const response = await fetch(url + path, {
           method: 'POST',
-          headers: type ? { 'Content-Type': type } : {},
+          headers: { ...headers, ...(type && { 'Content-Type': type }) },
           body: body || undefined,
           redirect: 'manual',
         });
-        expect([303, 400, 413, 415]).toContain(response.status);
-        expect(response.headers.get('location') ?? '/').not.toBe('/dashboard');
         await response.body?.cancel();
+        expect(response.headers.get('location') ?? '/').not.toBe('/dashboard');
+        return response.status;
+      }
+      for (const path of ['/login', '/preferences', '/logout']) {
+        expect([403, 400, 413, 415]).toContain(await send(path, {}));
+        expect([303, 400, 413, 415]).toContain(await send(path, { 'X-CSRF-Token': token, Cookie: cookie }));
       }
       expect((await browser.get('/')).status).toBe(200);
     },

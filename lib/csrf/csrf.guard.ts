@@ -1,7 +1,7 @@
 import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
 import { SessionUsageError } from '../errors.js';
 import { locate } from '../http/request-context.js';
-import { isProtected, skipsCsrf } from './csrf.decorators.js';
+import { csrfRuleOf } from './csrf.decorators.js';
 import { CsrfService } from './csrf.service.js';
 
 /**
@@ -17,7 +17,8 @@ export class CsrfGuard implements CanActivate {
   constructor(private readonly csrf: CsrfService) {}
 
   canActivate(context: ExecutionContext): boolean | Promise<boolean> {
-    if (skipsCsrf(context)) return true;
+    const rule = csrfRuleOf(context);
+    if (rule === 'skip') return true;
     const type = context.getType<string>();
     if (type !== 'http' && type !== 'graphql') {
       throw new SessionUsageError(
@@ -25,7 +26,7 @@ export class CsrfGuard implements CanActivate {
           'For sockets, check the handshake: CsrfService.allowsHandshake(request).',
       );
     }
-    if (!isProtected(context) && this.csrf.isSafe(locate(context).request)) return true;
+    if (rule !== 'protect' && this.csrf.isSafe(locate(context).request)) return true;
     return this.csrf.verify(context).then(() => true);
   }
 }

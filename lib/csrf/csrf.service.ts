@@ -5,17 +5,20 @@ import { KeyRing } from '../crypto/key-ring.js';
 import { CsrfException } from '../errors.js';
 import { DUPLICATE, readCookie } from '../http/cookie-header.js';
 import { type HttpRequest, type Located, locateFrom } from '../http/request-context.js';
-import { addVary, setCookie } from '../http/response-headers.js';
+import { addVary, isPublic, setCookie } from '../http/response-headers.js';
 import { SessionCookie } from '../http/session-cookie.js';
 import { type ResolvedSessionOptions, SESSION_OPTIONS } from '../options/resolved-options.js';
 import { RequestSession } from '../session/request-session.js';
 import { SessionManager } from '../session/session-manager.js';
 import { SessionRuntime } from '../session/session-runtime.js';
-import type { SessionTransaction } from '../session/transaction.js';
+import { BOUND, type SessionTransaction } from '../session/transaction.js';
 import { type CsrfEvidence, type CsrfTokenVerdict, isSafe, refusal } from './csrf-decision.js';
 import { isUnreadMultipart, methodsOf, ownOrigin, tokenIn, valuesOf } from './csrf-evidence.js';
 import { mintToken, tokenMatches } from './csrf-token.js';
 import { VisitorCookie, type VisitorSecret } from './csrf-visitor.js';
+
+/** The field that holds the secret of the visitor whose session it became. */
+const BEFORE = `${BOUND}csrf`;
 
 /** The service of each application, for the parameter decorator, which is given nothing to find it by. */
 const services = new WeakMap<SessionRuntime, CsrfService>();
@@ -49,6 +52,7 @@ export class CsrfService {
     this.#cookieAge = Math.ceil(options.maxAge / 1000);
     services.set(runtime, this);
     runtime.onOpen.push((transaction) => this.#ride(transaction));
+    runtime.onCreate.push((transaction) => this.#carryOver(transaction));
   }
 
   /** @internal The service of the application that a session belongs to. */
@@ -129,12 +133,21 @@ export class CsrfService {
     return visitor.secret;
   }
 
-  /** The secrets whose tokens are accepted: until the login, those of the time before the session as well. */
+  /** The secrets whose tokens are accepted: of the forms rendered before the session began as well, until a login. */
   #accepted(transaction: SessionTransaction): Buffer[] {
-    const stored = transaction.status === 'stored';
-    const secrets = stored ? this.#keys.map((key) => derived(key, transaction)) : [];
-    const visitor = transaction.storedUser === undefined ? this.#visitor(transaction) : undefined;
-    return visitor ? [...secrets, visitor.secret] : secrets;
+    if (transaction.status === 'stored') {
+      const secrets = this.#keys.map((key) => derived(key, transaction));
+      const before = transaction.fields.text(BEFORE);
+      return before === undefined ? secrets : [...secrets, Buffer.from(JSON.parse(before), 'base64url')];
+    }
+    const visitor = this.#visitor(transaction);
+    return visitor ? [visitor.secret] : [];
+  }
+
+  /** A visitor's session begins: the forms that are open now stay usable, as long as its id. */
+  #carryOver(transaction: SessionTransaction): readonly (readonly [string, string])[] {
+    const visitor = this.#visitor(transaction);
+    return visitor ? [[BEFORE, JSON.stringify(visitor.secret.toString('base64url'))]] : [];
   }
 
   #visitor(transaction: SessionTransaction): VisitorSecret | undefined {
@@ -152,21 +165,21 @@ export class CsrfService {
     if (concerned) reply.also(this, (response) => this.#addCookies(transaction, response));
   }
 
+  /**
+   * A response that a shared cache may keep gets none of our cookies, since it would hand them to others; nor does one
+   * whose session has ended elsewhere, where they would replace newer ones.
+   */
   #addCookies(transaction: SessionTransaction, response: ServerResponse): void {
-    const { request, reply } = transaction;
-    const { secure } = reply;
-    const header = request.headers.cookie;
+    if (transaction.status === 'gone' || isPublic(response)) return;
+    const { secure } = transaction.reply;
     if (this.#readable && !this.#readableIsFresh(this.#readable, transaction)) {
-      const name = this.#readable.name(secure);
-      setCookie(
-        response,
-        name,
-        this.#readable.line(mintToken(this.#secret(transaction)), this.#cookieAge, secure),
-      );
+      const token = mintToken(this.#secret(transaction));
+      setCookie(response, this.#readable.name(secure), this.#readable.line(token, this.#cookieAge, secure));
     }
+    const { cookie: header } = transaction.request.headers;
     const name = this.#visitors.name(secure);
     const visitor = this.#visiting.get(transaction);
-    if (transaction.storedUser !== undefined) {
+    if (transaction.status === 'stored') {
       if (this.#visitors.isIn(header)) setCookie(response, name, this.#visitors.deletion(secure));
     } else if (visitor && (this.#visitors.isDue(visitor) || !this.#visitors.read(header, secure))) {
       setCookie(response, name, this.#visitors.line(visitor, secure));

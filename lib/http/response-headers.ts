@@ -4,7 +4,13 @@ import type { ServerResponse } from 'node:http';
 export function setCookie(response: ServerResponse, name: string, line: string): void {
   const others = [response.getHeader('Set-Cookie') ?? []].flat().map(String);
   response.setHeader('Set-Cookie', [...others.filter((other) => !other.startsWith(`${name}=`)), line]);
+  addVary(response, 'Cookie');
   if (!response.hasHeader('Cache-Control')) response.setHeader('Cache-Control', 'no-store');
+}
+
+/** Whether the application lets shared caches keep the response, and hand it to others. */
+export function isPublic(response: ServerResponse): boolean {
+  return /\b(?:public|s-maxage)\b/i.test(String(response.getHeader('Cache-Control') ?? ''));
 }
 
 /** Adds a field to Vary, unless it is there. */

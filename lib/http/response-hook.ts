@@ -99,8 +99,8 @@ export class ResponseHook {
 
   #run(step: Step, args: unknown[]): unknown {
     if (step === 'writeHead' && !this.#decorated) {
-      this.#decorated = true;
       if (this.#headers.hasHeaders()) args = this.#decorate(args);
+      this.#decorated = true;
     }
     return this.#original.get(step)?.apply(this.#response, args);
   }
@@ -137,12 +137,16 @@ export class ResponseHook {
     void this.#settle().then(
       () => {
         release();
-        this.#replay(queue);
+        try {
+          this.#replay(queue);
+        } catch (error) {
+          // Unheld, this would have been thrown at whoever took the step: a header Node cannot send, say.
+          this.#abandon(error);
+        }
       },
       (error: unknown) => {
         release();
-        this.#passenger.failed(error);
-        this.#fail(error);
+        this.#abandon(error);
       },
     );
   }
@@ -161,6 +165,11 @@ export class ResponseHook {
       wrote ||= step === 'write';
     }
     if (wrote && !response.writableEnded && !response.writableNeedDrain) response.emit('drain');
+  }
+
+  #abandon(error: unknown): void {
+    this.#passenger.failed(error);
+    this.#fail(error);
   }
 
   #fail(error: unknown): void {

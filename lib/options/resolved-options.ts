@@ -57,6 +57,7 @@ export function resolveOptions(options: SessionModuleOptions): ResolvedSessionOp
   ]);
   const auth = section(given.auth, 'auth', ['key', 'loginPath']);
   const clock = given.clock ?? Date.now;
+  const resolvedCookie = Object.freeze(cookie(given.cookie));
   if (typeof clock !== 'function') throw SessionConfigurationError.value('clock', clock, 'a function');
   return Object.freeze<ResolvedSessionOptions>({
     secrets: secrets(given.secret),
@@ -65,13 +66,13 @@ export function resolveOptions(options: SessionModuleOptions): ResolvedSessionOp
     absoluteMaxAge: parseDuration(given.absoluteMaxAge ?? '30d', 'absoluteMaxAge'),
     rolling: oneOf(given.rolling ?? true, 'rolling', [true, false]),
     idBytes: idBytes(given.idBytes ?? 32),
-    cookie: Object.freeze(cookie(given.cookie)),
+    cookie: resolvedCookie,
     defaults: defaults(given.defaults),
     auth: Object.freeze({
       key: text(auth.key ?? 'userId', 'auth.key', /./s, 'the name of a session key'),
       loginPath: loginPath(auth.loginPath),
     }),
-    csrf: Object.freeze(csrf(given.csrf)),
+    csrf: Object.freeze(csrf(given.csrf, resolvedCookie)),
     onStoreError: oneOf(given.onStoreError ?? 'throw', 'onStoreError', ['throw', 'anonymous']),
     storeTimeout: parseDuration(given.storeTimeout ?? 2, 'storeTimeout'),
     clock,
@@ -177,7 +178,7 @@ function cookie(given: SessionModuleOptions['cookie']): ResolvedCookieOptions {
   };
 }
 
-function csrf(given: SessionModuleOptions['csrf']): ResolvedCsrfOptions {
+function csrf(given: SessionModuleOptions['csrf'], session: ResolvedCookieOptions): ResolvedCsrfOptions {
   const options = section(given, 'csrf', ['mode', 'trustedOrigins', 'cookie', 'field', 'multipart']);
   const named = typeof options.cookie === 'string';
   const origins = options.trustedOrigins ?? [];
@@ -185,8 +186,17 @@ function csrf(given: SessionModuleOptions['csrf']): ResolvedCsrfOptions {
   if (!Array.isArray(origins))
     throw SessionConfigurationError.value('csrf.trustedOrigins', origins, `a list of ${takes}`);
   for (const [index, origin] of origins.entries()) {
-    if (typeof origin === 'string' && /^https?:/.test(origin) && isOrigin(origin)) continue;
+    if (typeof origin === 'string' && /^https?:[^*]+$/.test(origin) && isOrigin(origin)) continue;
     throw SessionConfigurationError.value(`csrf.trustedOrigins[${index}]`, origin, takes);
+  }
+  if (options.cookie === session.name || options.cookie === `${session.name}_visitor`) {
+    throw new SessionConfigurationError(
+      'csrf.cookie',
+      `${options.cookie} is the name of another cookie here`,
+    );
+  }
+  if (named && /^__(host|secure)-/i.test(String(options.cookie))) {
+    throw new SessionConfigurationError('csrf.cookie', 'it takes a name without __Host- or __Secure-');
   }
   return {
     mode: oneOf(options.mode ?? 'both', 'csrf.mode', ['both', 'auto', 'origin-only']),

@@ -41,18 +41,22 @@ export class RequestSession implements Session {
   }
 
   get isModified(): boolean {
+    this.#transaction.use();
     return this.#transaction.isModified;
   }
 
   get createdAt(): Date {
+    this.#transaction.use();
     return new Date(this.#transaction.times.createdAt);
   }
 
   get lastAccessedAt(): Date {
+    this.#transaction.use();
     return new Date(this.#transaction.times.lastAccessedAt);
   }
 
   get expiresAt(): Date {
+    this.#transaction.use();
     return new Date(this.#transaction.times.expiresAt);
   }
 
@@ -134,8 +138,9 @@ export class RequestSession implements Session {
     return this.invalidate();
   }
 
+  /** With a callback, as Passport calls it, the new session starts empty, which is what Passport counts on. */
   regenerate(callback?: Callback): Promise<void> {
-    return settled(this.#transaction.regenerate(), callback);
+    return settled(this.#transaction.regenerate(callback !== undefined), callback);
   }
 
   invalidate(): Promise<void> {

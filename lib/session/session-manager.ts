@@ -62,6 +62,7 @@ export class SessionManager implements OnApplicationShutdown {
 
   /** The session with this public id, or undefined. */
   async find(id: string): Promise<SessionInfo | undefined> {
+    if (!isPublicId(id)) return undefined;
     const record = await this.#runtime.store.load(id, () => {});
     if (!record) return undefined;
     const { createdAt, lastAccessedAt, expiresAt } = this.#runtime.seen(record);
@@ -83,6 +84,7 @@ export class SessionManager implements OnApplicationShutdown {
 
   /** Ends the session with this public id, wherever it is in use; whether there was one. */
   async revoke(id: string): Promise<boolean> {
+    if (!isPublicId(id)) return false;
     const removed = await this.#runtime.store.destroy(id);
     if (removed) this.#runtime.emit({ type: 'destroyed', id });
     return removed;
@@ -125,6 +127,11 @@ export class SessionManager implements OnApplicationShutdown {
     for (const notice of this.#runtime.onOpen) notice(transaction);
     return session;
   }
+}
+
+/** Nothing else is an id, and nothing else reaches a store: it may come from a URL. */
+function isPublicId(id: string): boolean {
+  return /^[0-9a-f]{64}$/.test(id);
 }
 
 /** As `request.session`, on Fastify's request and on the bare one that its middleware gets. */

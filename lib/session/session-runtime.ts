@@ -31,6 +31,8 @@ export class SessionRuntime {
   readonly defaults: () => ReadonlyMap<string, string>;
   /** What else wants to know that a session was opened. */
   readonly onOpen: ((transaction: SessionTransaction) => void)[] = [];
+  /** Fields that a session is to have from its creation. */
+  readonly onCreate: ((transaction: SessionTransaction) => readonly (readonly [string, string])[])[] = [];
   readonly #maxAge: number;
   readonly #absoluteMaxAge: number;
   #warnedOfProxy = false;

@@ -11,6 +11,9 @@ import type { SessionRuntime } from './session-runtime.js';
 /** The field a data key is stored in; flash messages and the library's own fields have other prefixes. */
 export const DATA = 'data:';
 
+/** Fields that live as long as the session's id: a rotation drops them. */
+export const BOUND = 'id:';
+
 /**
  * - `new`: the store knows nothing of it; the first write creates it.
  * - `stored`: it was loaded or created.
@@ -53,6 +56,8 @@ export class SessionTransaction implements Passenger {
   /** Something may have changed since the last commit. */
   #restless = false;
   #touched = false;
+  /** What is created here carries on what the visitor began: no login, logout or new id came in between. */
+  #carriesOn = true;
   /** Why the status is `unavailable`. */
   #unavailable: unknown;
   /** Store operations of this request run one after the other. */
@@ -91,6 +96,12 @@ export class SessionTransaction implements Passenger {
       const record = await store.load(verified.id, (why) => (dead = why));
       if (!record) {
         this.#refuse(verified.id, dead);
+        return this;
+      }
+      if (record.expiresAt <= this.runtime.now()) {
+        // A store that leaves expiry to its users; ours is not one, but theirs may be.
+        await store.destroy(verified.id);
+        this.#refuse(verified.id, 'expired');
         return this;
       }
       const { fields, userId, ...times } = record;
@@ -158,11 +169,16 @@ export class SessionTransaction implements Passenger {
     return this.#inTurn(() => this.#write());
   }
 
-  /** Saves, then moves to a new id. A session that is not in the store yet just gets another id. */
-  regenerate(): Promise<void> {
+  /**
+   * Saves, then moves to a new id, with the data or `empty`. A session that is not in the store yet just gets another
+   * id.
+   */
+  regenerate(empty: boolean): Promise<void> {
     this.use();
     return this.#inTurn(async () => {
+      if (empty) for (const field of this.fields.names('')) this.fields.remove(field, field);
       if (this.status === 'unavailable') throw this.#unavailable;
+      this.#carriesOn = false;
       if (this.status === 'stored') await this.#rotate(this.fields.changes());
       else if (this.status === 'new') this.#identity = undefined;
     });
@@ -256,6 +272,7 @@ export class SessionTransaction implements Passenger {
     this.storedUser = undefined;
     this.#identity = undefined;
     this.#touched = false;
+    this.#carriesOn = false;
   }
 
   #inTurn(step: () => Promise<void>): Promise<void> {
@@ -304,12 +321,14 @@ export class SessionTransaction implements Passenger {
     const { store } = this.runtime;
     const userId = this.#newUser(changes).userId ?? undefined;
     const times = this.runtime.newTimes();
+    const carriesOn = this.#carriesOn && userId === undefined;
+    const bound = carriesOn ? this.runtime.onCreate.flatMap((fields) => fields(this)) : [];
     for (let attempt = 0; attempt < 3; attempt++) {
-      const record = { ...times, userId, fields: new Map(changes.set) };
+      const record = { ...times, userId, fields: new Map([...changes.set, ...bound]) };
       if ((await store.create(this.id, record)) === 'created') {
         this.status = 'stored';
         this.times = times;
-        this.#concluded('saved', changes, { userId });
+        this.#concluded('saved', { set: record.fields, delete: [] }, { userId });
         this.reply.cookie = 'issue';
         this.runtime.emit({ type: 'created', id: this.id, userId });
         return;
@@ -319,10 +338,11 @@ export class SessionTransaction implements Passenger {
     throw new SessionStoreUnavailableException('create', new Error('every new id is said to be taken'));
   }
 
-  async #rotate(changes: FieldChanges = { set: new Map(), delete: [] }): Promise<void> {
+  async #rotate(changed: FieldChanges = { set: new Map(), delete: [] }): Promise<void> {
     this.reply.requireCookie();
     const { signer, store } = this.runtime;
     const previousId = this.id;
+    const changes = { set: changed.set, delete: [...changed.delete, ...this.fields.names(BOUND)] };
     const next = signer.newIdentity();
     const header = {
       lastAccessedAt: this.runtime.now(),
