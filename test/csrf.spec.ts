@@ -398,12 +398,14 @@ onBothAdapters((adapter) => {
       expect(setCookies(await browser.get('/form'))).toHaveLength(1);
     });
 
-    it('can post what the form was for, until the cookie’s time is over', async () => {
+    it('can post what the form was for, until the cookie’s time is over, which every use begins anew', async () => {
       const token = await tokenOf();
       expect((await post('/save', token)).status).toBe(200);
       served.clock.pass(99);
       expect((await post('/save', token)).status).toBe(200);
-      served.clock.pass(1);
+      served.clock.pass(99);
+      expect((await post('/save', token)).status).toBe(200);
+      served.clock.pass(100);
       expect((await post('/save', token)).body).toEqual(invalid);
     });
 
@@ -620,6 +622,23 @@ onBothAdapters((adapter) => {
     it('may have a name of one’s own', async () => {
       await start({ cookie: 'csrf' }, { options: { cookie: { secure: true } } });
       expect(setCookies(await browser.get('/service'))).toContainEqual(expect.stringMatching(/^csrf=/));
+    });
+
+    it('is sent again whenever the cookie it goes with is: it lives as long', async () => {
+      await start({ cookie: true }, { options: { maxAge: 100 } });
+      await browser.get('/service');
+      served.clock.pass(51);
+      const renewed = await browser.get('/service');
+      expect(setCookies(renewed).map((line) => line.split('=')[0])).toEqual([
+        'XSRF-TOKEN',
+        'session_id_visitor',
+      ]);
+      await browser.post('/login').set('X-XSRF-Token', browser.cookies.get('XSRF-TOKEN') as string);
+      served.clock.pass(40);
+      const extended = await browser.get('/service');
+      expect(setCookies(extended).map((line) => line.split('=')[0])).toEqual(['session_id', 'XSRF-TOKEN']);
+      expect(xsrf(extended)).toEqual([expect.stringMatching(/Max-Age=100$/)]);
+      expect(setCookies(await browser.get('/service'))).toEqual([]);
     });
 
     it('is not put on a response that a shared cache may keep', async () => {

@@ -1,5 +1,5 @@
 import { MemoryStore } from 'nest-session';
-import { describeSessionStore } from '../lib/testing/index.js';
+import { describeSessionStore } from 'nest-session/testing';
 
 describeSessionStore('MemoryStore', (clock) => new MemoryStore({ clock }), [
   'count',

@@ -171,17 +171,23 @@ export class CsrfService {
    */
   #addCookies(transaction: SessionTransaction, response: ServerResponse): void {
     if (transaction.status === 'gone' || isPublic(response)) return;
-    const { secure } = transaction.reply;
-    if (this.#readable && !this.#readableIsFresh(this.#readable, transaction)) {
+    const { request, reply, status } = transaction;
+    const { secure } = reply;
+    const sealed = this.#visitors.read(request.headers.cookie, secure);
+    const isDue = status !== 'stored' && sealed !== undefined && this.#visitors.isDue(sealed);
+
+    const readable = this.#readable;
+    // It lives as long as the cookie it goes with, so it is sent whenever that is.
+    if (readable && (reply.cookie === 'issue' || isDue || !this.#readableIsFresh(readable, transaction))) {
       const token = mintToken(this.#secret(transaction));
-      setCookie(response, this.#readable.name(secure), this.#readable.line(token, this.#cookieAge, secure));
+      setCookie(response, readable.name(secure), readable.line(token, this.#cookieAge, secure));
     }
-    const { cookie: header } = transaction.request.headers;
     const name = this.#visitors.name(secure);
-    const visitor = this.#visiting.get(transaction);
-    if (transaction.status === 'stored') {
-      if (this.#visitors.isIn(header)) setCookie(response, name, this.#visitors.deletion(secure));
-    } else if (visitor && (this.#visitors.isDue(visitor) || !this.#visitors.read(header, secure))) {
+    const visitor = this.#visiting.get(transaction) ?? sealed;
+    if (status === 'stored') {
+      if (this.#visitors.isIn(request.headers.cookie))
+        setCookie(response, name, this.#visitors.deletion(secure));
+    } else if (visitor && (isDue || !sealed)) {
       setCookie(response, name, this.#visitors.line(visitor, secure));
     }
   }

@@ -73,7 +73,10 @@ export class RequestSession implements Session {
   }
 
   get<K extends keyof SessionData>(key: K): SessionData[K] | undefined;
-  get<K extends keyof SessionData>(key: K, fallback: SessionData[K]): SessionData[K];
+  get<K extends keyof SessionData>(
+    key: K,
+    fallback: Exclude<SessionData[K], undefined>,
+  ): Exclude<SessionData[K], undefined>;
   get(key: string, fallback?: unknown): unknown {
     const value = this.#read(key);
     return value === undefined ? fallback : value;

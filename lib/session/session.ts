@@ -28,7 +28,7 @@ export interface Session<T extends object = SessionData> {
   /** The value, else the one in `defaults`, else undefined. What is changed inside it is saved without a `set`. */
   get<K extends keyof T>(key: K): T[K] | undefined;
   /** The value, or `fallback` when there is none; the fallback is not stored. */
-  get<K extends keyof T>(key: K, fallback: T[K]): T[K];
+  get<K extends keyof T>(key: K, fallback: Exclude<T[K], undefined>): Exclude<T[K], undefined>;
   /** Stores a JSON value; `undefined` deletes. Anything else is a `SessionValueError`. */
   set<K extends keyof T>(key: K, value: T[K]): this;
   /** Sets several keys; a function gets a copy of the data and returns the keys to set. */

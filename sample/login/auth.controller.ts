@@ -1,5 +1,5 @@
-import { Body, Controller, Get, Post, Redirect, UnauthorizedException } from '@nestjs/common';
-import { Session } from 'nest-session';
+import { Body, Controller, Get, Post, Redirect, UnauthorizedException, UseGuards } from '@nestjs/common';
+import { CsrfGuard, Session } from 'nest-session';
 import { UsersService } from './users.service.js';
 
 @Controller()
@@ -7,6 +7,7 @@ export class AuthController {
   constructor(private readonly users: UsersService) {}
 
   @Post('login')
+  @UseGuards(CsrfGuard)
   @Redirect('/dashboard', 303)
   async login(
     @Session() session: Session,
@@ -27,6 +28,7 @@ export class AuthController {
   }
 
   @Post('logout')
+  @UseGuards(CsrfGuard)
   @Redirect('/', 303)
   async logout(@Session() session: Session) {
     await session.logout();

@@ -1,5 +1,5 @@
 import { applyDecorators, Controller, Get, Header, UseGuards } from '@nestjs/common';
-import { AuthenticatedGuard, Flash, Session, SkipSession } from 'nest-session';
+import { AuthenticatedGuard, CsrfToken, Flash, Session, SkipSession } from 'nest-session';
 import { readFileSync } from 'node:fs';
 import { dashboardPage, homePage, loginPage } from './views/pages.js';
 
@@ -16,19 +16,19 @@ const Page = (path: string) =>
 @Controller()
 export class PagesController {
   @Page('/')
-  home(@Session() session: Session, @Flash('notice') notice?: string) {
-    return homePage(session, notice);
+  home(@Session() session: Session, @CsrfToken() token: string, @Flash('notice') notice?: string) {
+    return homePage(session, token, notice);
   }
 
   @Page('login')
-  login(@Session() session: Session, @Flash('error') error?: string) {
-    return loginPage(session, error);
+  login(@Session() session: Session, @CsrfToken() token: string, @Flash('error') error?: string) {
+    return loginPage(session, token, error);
   }
 
   @Page('dashboard')
   @UseGuards(AuthenticatedGuard)
-  dashboard(@Session() session: Session, @Flash('notice') notice?: string) {
-    return dashboardPage(session, notice);
+  dashboard(@Session() session: Session, @CsrfToken() token: string, @Flash('notice') notice?: string) {
+    return dashboardPage(session, token, notice);
   }
 
   @Get('style.css')

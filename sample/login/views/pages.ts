@@ -1,13 +1,15 @@
 import type { Session } from 'nest-session';
 import { type Html, html } from './html.js';
 
-export function homePage(session: Session, notice?: string): string {
+export function homePage(session: Session, token: string, notice?: string): string {
   const body = session.userId
     ? html`
         <h1>Hello, ${session.get('name')}</h1>
         ${message('status', notice)}
         <p>You are signed in as <strong>${session.userId}</strong>.</p>
-        <div class="actions"><a class="button" href="/dashboard">Open the dashboard</a> ${signOut}</div>
+        <div class="actions">
+          <a class="button" href="/dashboard">Open the dashboard</a> ${signOut(token)}
+        </div>
       `
     : html`
         <h1>Hello, visitor</h1>
@@ -17,10 +19,10 @@ export function homePage(session: Session, notice?: string): string {
           <a class="button" href="/login">Sign in</a> <a href="/dashboard">Try the dashboard</a>
         </div>
       `;
-  return page('Home', session, html`${body} ${themes(session)}`);
+  return page('Home', session, html`${body} ${themes(session, token)}`);
 }
 
-export function loginPage(session: Session, error?: string): string {
+export function loginPage(session: Session, token: string, error?: string): string {
   return page(
     'Sign in',
     session,
@@ -28,6 +30,7 @@ export function loginPage(session: Session, error?: string): string {
       <h1>Sign in</h1>
       ${message('alert', error)}
       <form method="post" action="/login">
+        ${csrf(token)}
         <label for="username">Username</label>
         <input
           id="username"
@@ -46,7 +49,7 @@ export function loginPage(session: Session, error?: string): string {
   );
 }
 
-export function dashboardPage(session: Session, notice?: string): string {
+export function dashboardPage(session: Session, token: string, notice?: string): string {
   return page(
     'Dashboard',
     session,
@@ -61,8 +64,8 @@ export function dashboardPage(session: Session, notice?: string): string {
         <dt>Expires</dt>
         <dd>${time(session.expiresAt)}</dd>
       </dl>
-      <div class="actions">${signOut} <a href="/">Home</a></div>
-      ${themes(session)}
+      <div class="actions">${signOut(token)} <a href="/">Home</a></div>
+      ${themes(session, token)}
     `,
   );
 }
@@ -83,19 +86,25 @@ function page(title: string, session: Session, body: Html): string {
     </html>`.toString();
 }
 
-const signOut = html`<form method="post" action="/logout"><button class="quiet">Sign out</button></form>`;
+/** Proof that a form comes from one of our pages: CsrfGuard asks for it. */
+const csrf = (token: string) => html`<input type="hidden" name="_csrf" value="${token}" />`;
+
+const signOut = (token: string) => html`
+  <form method="post" action="/logout">${csrf(token)}<button class="quiet">Sign out</button></form>
+`;
 
 function message(role: 'alert' | 'status', text: string | undefined): Html | undefined {
   return text ? html`<p class="message" role="${role}">${text}</p>` : undefined;
 }
 
-function themes(session: Session): Html {
+function themes(session: Session, token: string): Html {
   const button = (theme: 'light' | 'dark', label: string) =>
     html`<button name="theme" value="${theme}" aria-pressed="${theme === session.get('theme')}">
       ${label}
     </button>`;
   return html`
     <form class="themes" method="post" action="/preferences">
+      ${csrf(token)}
       <span id="theme">Theme: ${session.get('theme')}</span>
       <span role="group" aria-labelledby="theme">${button('light', 'Light')} ${button('dark', 'Dark')}</span>
     </form>

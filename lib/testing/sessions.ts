@@ -1,0 +1,82 @@
+import type { INestApplicationContext } from '@nestjs/common';
+import { readCookie } from '../http/cookie-header.js';
+import { encode } from '../session/json-text.js';
+import type { SessionData } from '../session/session-data.js';
+import { SessionRuntime } from '../session/session-runtime.js';
+import { DATA, userIdOf } from '../session/transaction.js';
+
+/** A session as a test sees it. */
+export interface SessionSnapshot {
+  /** The public id. */
+  readonly id: string;
+  readonly userId: string | undefined;
+  readonly data: Partial<SessionData>;
+  /** The flash messages that wait to be read. */
+  readonly flash: Readonly<Record<string, unknown>>;
+}
+
+/** What a session cookie can be found in: a response of supertest or of fetch, or a Cookie header. */
+export type CookieSource = string | { readonly headers: object };
+
+const FLASH = 'flash:';
+
+/**
+ * A `Cookie` header for a real session, which it stores in the application's own store: whoever sends it has that
+ * session. Give the key that says who is logged in, and somebody is.
+ *
+ * ```ts
+ * await request(app.getHttpServer()).get('/account').set('Cookie', await sessionCookie(app, { userId: 'alice' }));
+ * ```
+ */
+export async function sessionCookie(
+  app: INestApplicationContext,
+  data: Partial<SessionData> = {},
+): Promise<string> {
+  const runtime = runtimeOf(app);
+  const { store, signer, authKey, cookie } = runtime;
+  const { id, secret } = signer.newIdentity();
+  const fields = new Map(Object.entries(data).map(([key, value]) => [DATA + key, encode(value, key)]));
+  const userId = userIdOf((data as Record<string, unknown>)[authKey]);
+  await store.create(id, { ...runtime.newTimes(), userId, fields });
+  const name = cookie.name(cookie.isSecure(() => false));
+  return `${name}=${signer.sign(name, secret)}`;
+}
+
+/**
+ * The session that a response's Set-Cookie, or a Cookie header, names; undefined if it names none, or one that has
+ * ended. Reading consumes nothing.
+ */
+export async function readSession(
+  app: INestApplicationContext,
+  from: CookieSource,
+): Promise<SessionSnapshot | undefined> {
+  const { store, signer, cookie } = runtimeOf(app);
+  const header = cookiesIn(from);
+  for (const name of [cookie.name(true), cookie.name(false)]) {
+    const value = readCookie(header, name);
+    const verified = typeof value === 'string' ? signer.verify(name, value) : undefined;
+    if (typeof verified !== 'object') continue;
+    const record = await store.load(verified.id, () => {});
+    if (!record) return undefined;
+    const values = (prefix: string): Record<string, unknown> =>
+      Object.fromEntries(
+        [...record.fields]
+          .filter(([field]) => field.startsWith(prefix))
+          .map(([field, text]) => [field.slice(prefix.length), JSON.parse(text)]),
+      );
+    return { id: verified.id, userId: record.userId, data: values(DATA), flash: values(FLASH) };
+  }
+  return undefined;
+}
+
+function runtimeOf(app: INestApplicationContext): SessionRuntime {
+  return app.get(SessionRuntime, { strict: false });
+}
+
+/** A Cookie header, whichever way the cookies came. */
+function cookiesIn(from: CookieSource): string {
+  if (typeof from === 'string') return from;
+  const { headers } = from as { headers: Headers | Record<string, string | string[] | undefined> };
+  const lines = headers instanceof Headers ? headers.getSetCookie() : [headers['set-cookie'] ?? []].flat();
+  return lines.map((line) => line.split(';', 1)[0]).join('; ');
+}
