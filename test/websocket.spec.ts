@@ -62,7 +62,7 @@ class LookupInterceptor implements NestInterceptor {
   constructor(private readonly sessions: SessionManager) {}
 
   async intercept(_context: ExecutionContext, next: CallHandler) {
-    await this.sessions.find('an id');
+    await this.sessions.find('0'.repeat(64));
     return next.handle();
   }
 }
