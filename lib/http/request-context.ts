@@ -3,6 +3,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { SessionUsageError } from '../errors.js';
 
+/** Fastify's requests do not know their reply, as Express's know their response. */
+const RESPONSE = Symbol('nest-session response');
+
 /** The parts of an HTTP request that sessions look at, on Express, on Fastify and on `node:http` itself. */
 export type HttpRequest = Pick<IncomingMessage, 'headers' | 'method' | 'url'> & {
   readonly raw?: IncomingMessage;
@@ -15,6 +18,7 @@ export type HttpRequest = Pick<IncomingMessage, 'headers' | 'method' | 'url'> & 
   /** What the method was before an override. */
   readonly originalMethod?: string;
   readonly body?: unknown;
+  [RESPONSE]?: ServerResponse;
   readonly res?: ServerResponse;
   session?: unknown;
 };
@@ -77,8 +81,8 @@ export function locateRequest(request: unknown, response?: unknown): Located {
       'This is no HTTP request: it has no headers. Pass the request or the ExecutionContext to open().',
     );
   }
-  const owner = request.raw ?? request;
-  const reply = (response ?? request.res ?? responses.get(owner)) as
+  const owner: HttpRequest = request.raw ?? request;
+  const reply = (response ?? request.res ?? owner[RESPONSE]) as
     { raw?: ServerResponse } | ServerResponse | undefined;
   const raw = reply && 'raw' in reply && reply.raw ? reply.raw : (reply as ServerResponse | undefined);
   return { request, response: raw, owner };
@@ -112,20 +116,18 @@ function graphqlRequest(context: GraphqlContext | undefined): unknown {
   return context?.req ?? context?.request ?? context?.reply?.request ?? context?.extra?.request;
 }
 
-/** Fastify's requests do not know their reply, as Express's know their response. */
-const responses = new WeakMap<object, ServerResponse>();
-
 interface Fastify {
   addHook(
     name: 'onRequest',
-    hook: (request: { raw: object }, reply: { raw: ServerResponse }, done: () => void) => void,
+    hook: (request: { raw: HttpRequest }, reply: { raw: ServerResponse }, done: () => void) => void,
   ): void;
 }
 
 /** So that a bare Fastify request is enough to open a session, which is all that a GraphQL context holds there. */
 export function rememberResponses(fastify: Fastify): void {
   fastify.addHook('onRequest', (request, reply, done) => {
-    responses.set(request.raw, reply.raw);
+    // A property, because a WeakMap of every request is work for the garbage collector.
+    request.raw[RESPONSE] = reply.raw;
     done();
   });
 }

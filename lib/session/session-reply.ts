@@ -26,7 +26,7 @@ export class SessionReply implements Headers {
   readonly #response: ServerResponse | undefined;
   #hook: ResponseHook | undefined;
   #varies = false;
-  readonly #others = new Map<object, (response: ServerResponse) => void>();
+  #others: Map<object, (response: ServerResponse) => void> | undefined;
   #secure: boolean | undefined;
 
   constructor(runtime: SessionRuntime, at: Located, session: Subject) {
@@ -80,13 +80,14 @@ export class SessionReply implements Headers {
 
   /** Something else to put on the response, just before its headers leave; once for each `key`. */
   also(key: object, add: (response: ServerResponse) => void): void {
+    this.#others ??= new Map();
     if (this.#others.has(key)) return;
     this.#others.set(key, add);
     this.wait();
   }
 
   hasHeaders(): boolean {
-    return this.#varies || this.cookie !== 'keep' || this.#others.size > 0;
+    return this.#varies || this.cookie !== 'keep' || this.#others !== undefined;
   }
 
   addHeaders(response: ServerResponse): void {
@@ -96,7 +97,7 @@ export class SessionReply implements Headers {
       setCookie(response, name, this.#line(name));
       if (this.secure) this.#runtime.checkProxy(this.#at.request);
     }
-    for (const add of this.#others.values()) add(response);
+    for (const add of this.#others?.values() ?? []) add(response);
   }
 
   #line(name: string): string {

@@ -37,8 +37,8 @@ interface Times {
  */
 export class SessionTransaction implements Passenger {
   status: Status = 'new';
-  fields = new FieldSet();
-  times: Times;
+  #fields: FieldSet | undefined;
+  #times: Times | undefined;
   /** The user in the store, whatever has been written since. */
   storedUser: string | undefined;
   /** The cookie named a session whose time was over. */
@@ -67,7 +67,6 @@ export class SessionTransaction implements Passenger {
     this.runtime = runtime;
     this.request = at.request;
     this.reply = new SessionReply(runtime, at, this);
-    this.times = runtime.newTimes();
   }
 
   /** The session that the request's cookie names; without a cookie no store is asked, and nothing awaited. */
@@ -106,9 +105,9 @@ export class SessionTransaction implements Passenger {
       }
       const { fields, userId, ...times } = record;
       this.status = 'stored';
-      this.fields = new FieldSet(fields);
+      this.#fields = new FieldSet(fields);
       this.storedUser = userId;
-      this.times = this.runtime.seen(times);
+      this.#times = this.runtime.seen(times);
       this.#outdated = verified.outdated;
     } catch (error) {
       if (onStoreError === 'throw') throw error;
@@ -143,13 +142,22 @@ export class SessionTransaction implements Passenger {
     return this.identity.id;
   }
 
+  get fields(): FieldSet {
+    return (this.#fields ??= new FieldSet());
+  }
+
+  /** Of a session that is not stored: as if it began now. */
+  get times(): Times {
+    return (this.#times ??= this.runtime.newTimes());
+  }
+
   /** Made when it is first asked for, or needed. */
   get identity(): Identity {
     return (this.#identity ??= this.runtime.signer.newIdentity());
   }
 
   get isModified(): boolean {
-    return this.status !== 'gone' && this.fields.changes() !== undefined;
+    return this.status !== 'gone' && this.#fields?.changes() !== undefined;
   }
 
   /** The fields, for reading or writing: from now on the response varies with the cookie and waits for a commit. */
@@ -218,7 +226,7 @@ export class SessionTransaction implements Passenger {
 
   /** The handler failed: what it wrote and did not save is dropped. */
   discard(): void {
-    this.fields.discard();
+    this.#fields?.discard();
     this.#touched = false;
   }
 
@@ -262,13 +270,13 @@ export class SessionTransaction implements Passenger {
 
   /** Nothing to save until the session is used again, unless a value was handed out that may change in place. */
   #rest(): void {
-    this.#restless = this.fields.holdsObjects;
+    this.#restless = this.#fields?.holdsObjects ?? false;
   }
 
   #begin(): void {
     this.status = 'new';
-    this.fields = new FieldSet();
-    this.times = this.runtime.newTimes();
+    this.#fields = undefined;
+    this.#times = undefined;
     this.storedUser = undefined;
     this.#identity = undefined;
     this.#touched = false;
@@ -287,7 +295,7 @@ export class SessionTransaction implements Passenger {
 
   #hasWork(): boolean {
     if (this.status === 'gone') return false;
-    const changed = this.fields.changes();
+    const changed = this.#fields?.changes();
     if (this.status === 'new') return changed !== undefined;
     if (this.status === 'unavailable') return this.#becomesAnother(changed);
     return (
@@ -327,7 +335,7 @@ export class SessionTransaction implements Passenger {
       const record = { ...times, userId, fields: new Map([...changes.set, ...bound]) };
       if ((await store.create(this.id, record)) === 'created') {
         this.status = 'stored';
-        this.times = times;
+        this.#times = times;
         this.#concluded('saved', { set: record.fields, delete: [] }, { userId });
         this.reply.cookie = 'issue';
         this.runtime.emit({ type: 'created', id: this.id, userId });
@@ -394,7 +402,7 @@ export class SessionTransaction implements Passenger {
   #carryOver(): void {
     this.status = 'new';
     this.#identity = undefined;
-    this.times = this.runtime.newTimes();
+    this.#times = undefined;
   }
 
   /**
