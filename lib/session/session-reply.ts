@@ -69,6 +69,12 @@ export class SessionReply implements Headers {
     this.wait();
   }
 
+  /** The browser is to forget its cookie. */
+  remove(): void {
+    this.cookie = 'remove';
+    this.wait();
+  }
+
   /** From now on the response waits until the session is saved. */
   wait(): void {
     if (this.#response) this.#hook ??= new ResponseHook(this.#response, this.#session, this);

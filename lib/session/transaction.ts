@@ -1,12 +1,13 @@
 import { SessionStoreUnavailableException, SessionValueError } from '../errors.js';
-import type { Identity, Verified } from '../crypto/session-signer.js';
-import { DUPLICATE, readCookie } from '../http/cookie-header.js';
+import type { Identity } from '../crypto/session-signer.js';
 import type { HttpRequest, Located } from '../http/request-context.js';
 import type { Passenger } from '../http/response-hook.js';
-import type { DeadRecord, SessionDelta } from '../stores/session-store.js';
+import type { SessionDelta } from '../stores/session-store.js';
 import { type FieldChanges, FieldSet } from './field-set.js';
+import { type Found, findSession } from './find-session.js';
 import { SessionReply } from './session-reply.js';
 import type { SessionRuntime } from './session-runtime.js';
+import { Turns } from './turns.js';
 
 /** The field a data key is stored in; flash messages and the library's own fields have other prefixes. */
 export const DATA = 'data:';
@@ -31,18 +32,18 @@ interface Times {
 /**
  * What one request does to one session, from the cookie that names it to the cookie that answers:
  *
- *     begin → load → (read and write fields) → commit | rotate | create → Set-Cookie
+ *     find → (read and write fields) → commit | rotate | create → Set-Cookie
  *
  * A commit never creates, and what is gone stays gone; only a session that this request began itself is created.
  */
 export class SessionTransaction implements Passenger {
-  status: Status = 'new';
+  status: Status;
   #fields: FieldSet | undefined;
   #times: Times | undefined;
   /** The user in the store, whatever has been written since. */
   storedUser: string | undefined;
   /** The cookie named a session whose time was over. */
-  expired = false;
+  readonly expired: boolean = false;
 
   /** The request whose cookie names the session. */
   readonly request: HttpRequest;
@@ -61,62 +62,38 @@ export class SessionTransaction implements Passenger {
   /** Why the status is `unavailable`. */
   #unavailable: unknown;
   /** Store operations of this request run one after the other. */
-  #tail: Promise<unknown> | undefined;
+  readonly #turns = new Turns();
 
-  private constructor(runtime: SessionRuntime, at: Located) {
+  private constructor(runtime: SessionRuntime, at: Located, found: Found) {
     this.runtime = runtime;
     this.request = at.request;
     this.reply = new SessionReply(runtime, at, this);
-  }
-
-  /** The session that the request's cookie names; without a cookie no store is asked, and nothing awaited. */
-  static begin(runtime: SessionRuntime, at: Located): SessionTransaction | Promise<SessionTransaction> {
-    const transaction = new SessionTransaction(runtime, at);
-    const verified = transaction.#readCookie(at.request.headers.cookie);
-    return verified ? transaction.#load(verified) : transaction;
-  }
-
-  #readCookie(header: string | undefined): Verified | undefined {
-    const { cookie, signer } = this.runtime;
-    if (!cookie.mayBeIn(header)) return undefined;
-    const name = cookie.name(this.reply.secure);
-    const value = readCookie(header, name);
-    if (value === undefined) return undefined;
-    const verified = value === DUPLICATE ? 'duplicate' : signer.verify(name, value);
-    if (typeof verified === 'object') return verified;
-    this.runtime.emit({ type: 'rejected', reason: verified });
-    return undefined;
-  }
-
-  async #load(verified: Verified): Promise<this> {
-    const { store, onStoreError } = this.runtime;
-    let dead: DeadRecord | undefined;
-    try {
-      const record = await store.load(verified.id, (why) => (dead = why));
-      if (!record) {
-        this.#refuse(verified.id, dead);
-        return this;
-      }
-      if (record.expiresAt <= this.runtime.now()) {
-        // A store that leaves expiry to its users; ours is not one, but theirs may be.
-        await store.destroy(verified.id);
-        this.#refuse(verified.id, 'expired');
-        return this;
-      }
-      const { fields, userId, ...times } = record;
-      this.status = 'stored';
-      this.#fields = new FieldSet(fields);
-      this.storedUser = userId;
-      this.#times = this.runtime.seen(times);
-      this.#outdated = verified.outdated;
-    } catch (error) {
-      if (onStoreError === 'throw') throw error;
-      this.status = 'unavailable';
-      this.#unavailable = error;
+    this.status = found.status;
+    if (found.status === 'new') {
+      this.expired = found.expired;
+      // A late response must not delete a newer cookie, so only expiry deletes ours.
+      if (found.expired) this.reply.remove();
+      return;
     }
-    this.#identity = verified;
+    this.#identity = found.verified;
+    if (found.status === 'unavailable') {
+      this.#unavailable = found.error;
+      return;
+    }
+    const { fields, userId, ...times } = found.record;
+    this.#fields = new FieldSet(fields);
+    this.storedUser = userId;
+    this.#times = runtime.seen(times);
+    this.#outdated = found.verified.outdated;
     this.#wake();
-    return this;
+  }
+
+  /** The transaction of a request, begun with the session that its cookie names. */
+  static begin(runtime: SessionRuntime, at: Located): SessionTransaction | Promise<SessionTransaction> {
+    const found = findSession(runtime, at.request);
+    return found instanceof Promise
+      ? found.then((session) => new SessionTransaction(runtime, at, session))
+      : new SessionTransaction(runtime, at, found);
   }
 
   /** A session that was only loaded may still have to be extended, or its cookie signed anew. */
@@ -124,18 +101,6 @@ export class SessionTransaction implements Passenger {
     if (!this.#hasWork()) return;
     this.#restless = true;
     this.reply.wait();
-  }
-
-  /** An unknown id is never adopted. A late response must not delete a newer cookie, so only expiry deletes ours. */
-  #refuse(id: string, dead: DeadRecord | undefined): void {
-    if (dead === 'expired') {
-      this.expired = true;
-      this.reply.cookie = 'remove';
-      this.runtime.emit({ type: 'expired', id });
-      this.reply.wait();
-    } else {
-      this.runtime.emit({ type: 'rejected', reason: dead ?? 'unknown', id });
-    }
   }
 
   get id(): string {
@@ -174,7 +139,7 @@ export class SessionTransaction implements Passenger {
 
   /** Saves what has changed since the last commit. */
   commit(): Promise<void> {
-    return this.#inTurn(() => this.#write());
+    return this.#turns.take(() => this.#write());
   }
 
   /**
@@ -183,7 +148,7 @@ export class SessionTransaction implements Passenger {
    */
   regenerate(empty: boolean): Promise<void> {
     this.use();
-    return this.#inTurn(async () => {
+    return this.#turns.take(async () => {
       if (empty) for (const field of this.fields.names('')) this.fields.remove(field, field);
       if (this.status === 'unavailable') throw this.#unavailable;
       this.#carriesOn = false;
@@ -198,7 +163,7 @@ export class SessionTransaction implements Passenger {
    */
   login(userId: string, write: () => void): Promise<void> {
     this.use();
-    return this.#inTurn(async () => {
+    return this.#turns.take(async () => {
       if (this.status === 'unavailable' || this.status === 'gone') this.#begin();
       if (this.storedUser !== undefined && this.storedUser !== userId) this.fields.forgetUnchanged();
       write();
@@ -213,7 +178,7 @@ export class SessionTransaction implements Passenger {
   /** Ends the session in the store, now. What is written afterwards begins another. */
   invalidate(): Promise<void> {
     this.use();
-    return this.#inTurn(async () => {
+    return this.#turns.take(async () => {
       let removed = false;
       if (this.status === 'stored' || this.status === 'unavailable') {
         removed = await this.runtime.store.destroy(this.id);
@@ -233,7 +198,7 @@ export class SessionTransaction implements Passenger {
   // Passenger: what the response hook asks.
 
   pending(): boolean {
-    if (this.#tail) return true;
+    if (this.#turns.taken) return true;
     if (!this.#restless) return false;
     try {
       if (this.#hasWork()) return true;
@@ -281,16 +246,6 @@ export class SessionTransaction implements Passenger {
     this.#identity = undefined;
     this.#touched = false;
     this.#carriesOn = false;
-  }
-
-  #inTurn(step: () => Promise<void>): Promise<void> {
-    const turn = this.#tail ? this.#tail.then(step, step) : step();
-    const done = () => {
-      if (this.#tail === tail) this.#tail = undefined;
-    };
-    const tail: Promise<unknown> = turn.then(done, done);
-    this.#tail = tail;
-    return turn;
   }
 
   #hasWork(): boolean {
