@@ -21,7 +21,7 @@ const field = fc.oneof(
 const fields = fc
   .array(fc.tuple(field, fc.string({ maxLength: 4 })), { maxLength: 4 })
   .map((pairs) => new Map(pairs));
-const instant = fc.integer({ min: 0, max: 60 });
+const instant = fc.integer({ min: 0, max: 200 });
 const user = fc.option(fc.constantFrom('alice', 'bob'), { nil: undefined });
 
 const record: fc.Arbitrary<SessionRecord> = fc.record({
@@ -84,17 +84,24 @@ describe.each<[string, (clock: () => number) => SessionStore]>([
 ])('whatever is done to a %s', (_, newStore) => {
   it('answers as the model does, step by step', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+      fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 60, size: 'max' }), async (steps) => {
         const model = new StoreModel();
+        const known = new Set(ids);
         const store = newStore(() => model.now);
         for (const one of [...steps, { do: 'count' } as const]) {
           if (one.do === 'wait') model.now += one.milliseconds;
           if (one.do === 'sweep') await store.sweep?.();
           expect([one, await answer(store, one)]).toEqual([one, await answer(model, one)]);
+          // And whatever there is, is what there should be.
+          if ('newId' in one) known.add(one.newId);
+          for (const each of known) {
+            const look = { do: 'load', id: each } as const;
+            expect([one, await answer(store, look)]).toEqual([one, await answer(model, look)]);
+          }
         }
         await store.close?.();
       }),
-      { numRuns: 1500 },
+      { numRuns: 300 },
     );
   }, 60_000);
 });
