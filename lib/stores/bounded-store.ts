@@ -48,18 +48,24 @@ export class BoundedStore {
     }
   }
 
-  async #bounded<T>(operation: string, run: () => Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
-    const timedOut = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`no answer within ${this.timeout} ms`)), this.timeout);
+  #bounded<T>(operation: string, run: () => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      let open = true;
+      // The first outcome counts. What comes after the timeout comes too late to matter, or to be logged.
+      const conclude = (outcome: () => void): void => {
+        if (!open) return;
+        open = false;
+        clearTimeout(timer);
+        outcome();
+      };
+      const fail = (cause: unknown): void => conclude(() => reject(this.#unavailable(operation, cause)));
+      const timer = setTimeout(() => fail(new Error(`no answer within ${this.timeout} ms`)), this.timeout);
+      try {
+        Promise.resolve(run()).then((value) => conclude(() => resolve(value)), fail);
+      } catch (cause) {
+        fail(cause);
+      }
     });
-    try {
-      return await Promise.race([run(), timedOut]);
-    } catch (error) {
-      throw this.#unavailable(operation, error);
-    } finally {
-      clearTimeout(timer);
-    }
   }
 
   #unavailable(operation: string, cause: unknown): SessionStoreUnavailableException {
