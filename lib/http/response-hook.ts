@@ -26,7 +26,6 @@ interface Queued {
   readonly args: unknown[];
 }
 
-const STEPS: readonly Step[] = ['writeHead', 'write', 'end', 'flushHeaders'];
 const HEADER_CHANGES = ['setHeader', 'appendHeader', 'removeHeader'] as const;
 /** They describe a body that will not be sent. */
 const OF_THE_BODY =
@@ -43,7 +42,7 @@ export class ResponseHook {
   readonly #response: ServerResponse;
   readonly #passenger: Passenger;
   readonly #headers: Headers;
-  readonly #original: ReadonlyMap<Step, Method>;
+  readonly #original: Readonly<Record<Step, Method>>;
   #queue: Queued[] | undefined;
   #sentBeforeHold = false;
   #decorated = false;
@@ -54,8 +53,14 @@ export class ResponseHook {
     this.#response = response;
     this.#passenger = passenger;
     this.#headers = headers;
-    this.#original = new Map(STEPS.map((step) => [step, response[step] as Method]));
-    for (const step of STEPS) Reflect.set(response, step, (...args: unknown[]) => this.#take(step, args));
+    const { writeHead, write, end, flushHeaders } = response as { [S in Step]: Method };
+    this.#original = { writeHead, write, end, flushHeaders };
+    Object.assign<ServerResponse, Record<Step, Method>>(response, {
+      writeHead: (...args) => this.#take('writeHead', args),
+      write: (...args) => this.#take('write', args),
+      end: (...args) => this.#take('end', args),
+      flushHeaders: (...args) => this.#take('flushHeaders', args),
+    });
     response.once('close', () => this.#closed());
   }
 
@@ -102,7 +107,7 @@ export class ResponseHook {
       if (this.#headers.hasHeaders()) args = this.#decorate(args);
       this.#decorated = true;
     }
-    return this.#original.get(step)?.apply(this.#response, args);
+    return this.#original[step].apply(this.#response, args);
   }
 
   #enqueue(step: Step, args: unknown[]): unknown {
