@@ -97,6 +97,22 @@ describe('MemoryStore', () => {
     expect(await store.count()).toBe(1);
   });
 
+  it.each(['commit', 'touch', 'rotate', 'destroy', 'create'] as const)(
+    'ends a record at its instant for %s, not a millisecond later',
+    async (operation) => {
+      await store.create('id', record(100));
+      clock.pass(100);
+      const outcome = await {
+        commit: () => store.commit('id', nothing),
+        touch: () => store.touch('id', clock.now + 1000),
+        rotate: () => store.rotate('id', 'new', nothing),
+        destroy: () => store.destroy('id'),
+        create: () => store.create('id', record(100)),
+      }[operation]();
+      expect(outcome).toBe({ destroy: false, create: 'created' }[operation as string] ?? 'gone');
+    },
+  );
+
   it('ends a record at its instant, and says so to whoever asked for it, once', async () => {
     await store.create('id', record(100));
     const reports: string[] = [];

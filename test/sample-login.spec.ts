@@ -1,5 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import type { Readable } from 'node:stream';
 import { type IncomingMessage, request } from 'node:http';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
@@ -13,7 +14,7 @@ const alice = { username: 'alice', password: 'wonderland' };
 class Sample {
   output = '';
 
-  private constructor(readonly process: ChildProcess) {
+  private constructor(readonly process: ChildProcessByStdio<null, Readable, Readable>) {
     for (const stream of [process.stdout, process.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => (this.output += text));
     }
@@ -36,7 +37,8 @@ class Sample {
       const [address] = /http:\/\/localhost:\d+/.exec(this.output) ?? [];
       if (address) return address;
       if (this.ended) throw new Error(`The sample ended: ${this.output}`);
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      const { stdout, stderr } = this.process;
+      await Promise.race([once(stdout, 'data'), once(stderr, 'data'), once(this.process, 'exit')]);
     }
   }
 

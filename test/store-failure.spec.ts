@@ -205,6 +205,26 @@ onBothAdapters((adapter) => {
     });
   });
 
+  it('a store that throws at once is one that cannot be reached, too', async () => {
+    await start();
+    const { store } = served;
+    store.load = () => {
+      throw new Error('not even a promise');
+    };
+    expect((await browser.get('/look')).status).toBe(503);
+    expect(served.log).toEqual([expect.stringMatching(/\(load\): not even a promise/)]);
+  });
+
+  it('what a store says after its time is over is neither logged nor left unhandled', async () => {
+    await start({ storeTimeout: '50ms' });
+    const held = served.store.hold('load');
+    expect((await browser.get('/look')).status).toBe(503);
+    served.store.inner.load = () => Promise.reject(new Error('too late'));
+    held.release();
+    await served.http.get('/look').expect(200);
+    expect(served.log).toEqual([expect.stringMatching(/\(load\): no answer within 50 ms/)]);
+  });
+
   describe("with onStoreError: 'anonymous'", () => {
     beforeEach(() => start({ onStoreError: 'anonymous' }));
 

@@ -4,6 +4,7 @@ import {
   type CanActivate,
   Controller,
   type ExecutionContext,
+  ForbiddenException,
   Get,
   Injectable,
   type NestInterceptor,
@@ -85,6 +86,12 @@ class ChatGateway {
   setAndFail(@Session() session: Session<any>, @MessageBody() values: object) {
     session.update(values);
     throw new Error('the line is dead');
+  }
+
+  @SubscribeMessage('set and refuse')
+  setAndRefuse(@Session() session: Session<any>, @MessageBody() values: object) {
+    session.update(values);
+    throw new ForbiddenException();
   }
 
   @SubscribeMessage('login')
@@ -263,6 +270,13 @@ onBothAdapters((adapter) => {
         expect([event, data.message]).toEqual(['exception', 'Internal server error']);
         expect(served.store.drain()).toEqual(['load']);
         expect(await socket.ask('read')).toEqual(answer({ user: 'ann', topic: null }));
+      });
+
+      it('saves what its handler has set before it refuses with an HttpException below 500', async () => {
+        const socket = await socketOf(ann);
+        expect(await socket.ask('set and refuse', { topic: 'tea' })).toMatchObject({ event: 'exception' });
+        expect(served.store.drain()).toEqual(['load', 'commit']);
+        expect(await socket.ask('read')).toEqual(answer({ user: 'ann', topic: 'tea' }));
       });
 
       it('opens its session once for a guard and for the interceptor', async () => {

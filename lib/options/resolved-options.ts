@@ -5,6 +5,7 @@ import { isLocalPath } from '../auth/local-path.js';
 import { encode } from '../session/json-text.js';
 import { MemoryStore } from '../stores/memory.store.js';
 import type { SessionStore } from '../stores/session-store.js';
+import { oneOf, section, text, TOKEN } from './checks.js';
 import { parseDuration } from './duration.js';
 import type { SessionModuleOptions } from './session-module-options.js';
 
@@ -116,7 +117,6 @@ function idBytes(bytes: unknown): number {
   return bytes as number;
 }
 
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/; // RFC 9110 §5.6.2
 const PATH = /^\/[\x20-\x3a\x3c-\x7e]*$/; // RFC 6265bis path-value: any visible character or space but ";"
 const DOMAIN = /^\.?(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?$/;
 
@@ -225,30 +225,4 @@ function texts(values: object): ReadonlyMap<string, string> {
 function loginPath(path: unknown): string | undefined {
   if (path === undefined || isLocalPath(path)) return path;
   throw SessionConfigurationError.value('auth.loginPath', path, "a path of this site such as '/login'");
-}
-
-function text(value: unknown, option: string, shape: RegExp, takes: string): string {
-  if (typeof value === 'string' && shape.test(value)) return value;
-  throw SessionConfigurationError.value(option, value, takes);
-}
-
-function oneOf<const T>(value: unknown, option: string, accepted: readonly T[]): T {
-  if (accepted.includes(value as T)) return value as T;
-  const names = accepted.map((one) => (typeof one === 'string' ? `'${one}'` : String(one)));
-  throw SessionConfigurationError.value(option, value, `${names.slice(0, -1).join(', ')} or ${names.at(-1)}`);
-}
-
-/** A section of the options, `{}` when left out; a name that is none of `known` is most likely a typo. */
-function section<T extends object>(given: T | undefined, path: string, known: readonly string[]): Partial<T> {
-  if (given === undefined) return {};
-  if (typeof given !== 'object' || given === null) {
-    throw SessionConfigurationError.value(path || 'forRoot', given, 'an object');
-  }
-  for (const name of Object.keys(given)) {
-    if (!known.includes(name)) {
-      const option = path ? `${path}.${name}` : name;
-      throw new SessionConfigurationError(option, `there is no such option, only ${known.join(', ')}`);
-    }
-  }
-  return given;
 }

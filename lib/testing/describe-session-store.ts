@@ -48,7 +48,7 @@ export function describeSessionStore(
   factory: StoreFactory,
   powers: readonly StorePower[] = [],
 ): void {
-  const { describe, it, beforeEach, afterEach } = globalThis as unknown as Runner;
+  const { describe, it, beforeEach, afterEach } = globalThis as typeof globalThis & Runner;
 
   describe(`${name} keeps the contract of a session store`, () => {
     let now: number;
