@@ -51,6 +51,14 @@ class CookieController {
     return {};
   }
 
+  @Get('same-name')
+  sameName(@Session() session: Session<any>, @Res({ passthrough: true }) reply: Reply) {
+    session.set('value', '1');
+    const lines = ['session_id=stale; Path=/', 'session_id_too=kept; Path=/'];
+    (reply.header ?? reply.setHeader)?.call(reply, 'Set-Cookie', lines as never);
+    return {};
+  }
+
   @Get('own-caching')
   @Header('Cache-Control', 'private, max-age=5')
   @Header('Vary', 'Accept-Encoding')
@@ -159,6 +167,12 @@ onBothAdapters((adapter) => {
     const { http } = await start();
     const lines = setCookies(await http.get('/own-cookies'));
     expect(lines).toEqual(['own=1; Path=/', expect.stringMatching(NAME)]);
+  });
+
+  it('replaces a line of its own name that something else has set: of one name there is one', async () => {
+    const { http } = await start();
+    const lines = setCookies(await http.get('/same-name'));
+    expect(lines).toEqual(['session_id_too=kept; Path=/', expect.stringMatching(NAME)]);
   });
 
   describe('Secure', () => {
