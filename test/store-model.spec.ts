@@ -10,6 +10,7 @@ type Step =
   | { readonly do: 'touch'; readonly id: string; readonly expiresAt: number }
   | { readonly do: 'commit'; readonly id: string; readonly delta: SessionDelta }
   | { readonly do: 'rotate'; readonly id: string; readonly newId: string; readonly delta: SessionDelta }
+  | { readonly do: 'list'; readonly userId: string }
   | { readonly do: 'count' | 'sweep' }
   | { readonly do: 'wait'; readonly milliseconds: number };
 
@@ -51,6 +52,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ do: fc.constant('commit' as const), id, delta }),
   // To an id that was never used: ids are 256 random bits.
   fc.record({ do: fc.constant('rotate' as const), id, newId: fc.uuid(), delta }),
+  fc.record({ do: fc.constant('list' as const), userId: fc.constantFrom('alice', 'bob') }),
   fc.record({ do: fc.constantFrom('count' as const, 'sweep' as const) }),
   fc.record({ do: fc.constant('wait' as const), milliseconds: fc.integer({ min: 1, max: 10 }) }),
 );
@@ -72,6 +74,10 @@ async function answer(store: SessionStore | StoreModel, one: Step): Promise<unkn
       return store.commit(one.id, one.delta);
     case 'rotate':
       return store.rotate(one.id, one.newId, one.delta);
+    case 'list': {
+      const listed = await store.listByUser?.(one.userId);
+      return listed && [...listed.keys()].toSorted();
+    }
     case 'count':
       return store.count?.();
     default:

@@ -47,6 +47,7 @@ const outsideRequests = AsyncLocalStorage.snapshot();
 export class MemoryStore implements SessionStore {
   readonly #sessions = new Map<string, Entry>();
   readonly #byExpiry = new ExpiryQueue<Entry>();
+  readonly #byUser = new Map<string, Set<Entry>>();
   readonly #maxSessions: number;
   readonly #sweepInterval: number;
   readonly #clock: () => number;
@@ -78,8 +79,7 @@ export class MemoryStore implements SessionStore {
       report?.('expired');
       return undefined;
     }
-    const { createdAt, lastAccessedAt, expiresAt, userId } = entry;
-    return { createdAt, lastAccessedAt, expiresAt, userId, fields: new Map(entry.fields) };
+    return copyOf(entry);
   }
 
   async touch(id: string, expiresAt: number): Promise<'saved' | 'gone'> {
@@ -93,7 +93,9 @@ export class MemoryStore implements SessionStore {
   async commit(id: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
     const entry = this.#live(id);
     if (!entry) return 'gone';
+    this.#unlist(entry);
     merge(entry, delta);
+    this.#list(entry);
     this.#byExpiry.moved(entry);
     return 'saved';
   }
@@ -113,6 +115,12 @@ export class MemoryStore implements SessionStore {
     return entry !== undefined;
   }
 
+  async listByUser(userId: string): Promise<Map<string, SessionRecord>> {
+    const now = this.#clock();
+    const live = [...(this.#byUser.get(userId) ?? [])].filter(({ expiresAt }) => expiresAt > now);
+    return new Map(live.map((entry) => [entry.id, copyOf(entry)]));
+  }
+
   async count(): Promise<number> {
     await this.sweep();
     return this.#sessions.size;
@@ -121,6 +129,7 @@ export class MemoryStore implements SessionStore {
   async clear(): Promise<void> {
     this.#sessions.clear();
     this.#byExpiry.clear();
+    this.#byUser.clear();
   }
 
   async sweep(): Promise<number> {
@@ -150,16 +159,35 @@ export class MemoryStore implements SessionStore {
     const entry: Entry = { id, createdAt, lastAccessedAt, expiresAt, userId, fields, position: 0 };
     this.#sessions.set(id, entry);
     this.#byExpiry.add(entry);
+    this.#list(entry);
   }
 
   #remove(entry: Entry): void {
     this.#sessions.delete(entry.id);
     this.#byExpiry.remove(entry);
+    this.#unlist(entry);
+  }
+
+  #list(entry: Entry): void {
+    if (entry.userId === undefined) return;
+    const others = this.#byUser.get(entry.userId);
+    if (others) others.add(entry);
+    else this.#byUser.set(entry.userId, new Set([entry]));
+  }
+
+  #unlist(entry: Entry): void {
+    if (entry.userId === undefined) return;
+    const others = this.#byUser.get(entry.userId);
+    if (others?.delete(entry) && others.size === 0) this.#byUser.delete(entry.userId);
   }
 
   #startSweeping(): void {
     this.#timer ??= outsideRequests(() => setInterval(() => void this.sweep(), this.#sweepInterval)).unref();
   }
+}
+
+function copyOf({ createdAt, lastAccessedAt, expiresAt, userId, fields }: Entry): SessionRecord {
+  return { createdAt, lastAccessedAt, expiresAt, userId, fields: new Map(fields) };
 }
 
 function merge(entry: Entry, { set, delete: removed, header }: SessionDelta): void {

@@ -62,6 +62,12 @@ export interface SessionStore {
   /** Removes the record; true if a live one was there. */
   destroy(id: string): Promise<boolean>;
 
+  /**
+   * The live sessions of a user, by id: those whose record has this `userId` in its header, whichever operation put it
+   * there. An index that this needs is repaired here, and outlives none of its sessions.
+   */
+  listByUser?(userId: string): Promise<Map<string, SessionRecord>>;
+
   /** How many live sessions there are. */
   count?(): Promise<number>;
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from '../stores/session-store.js';
 
 /** The optional powers of a store. */
-export type StorePower = 'count' | 'clear' | 'sweep' | 'close' | 'ping';
+export type StorePower = 'listByUser' | 'count' | 'clear' | 'sweep' | 'close' | 'ping';
 
 /**
  * Makes an empty store. A factory that takes the clock lets the suite test expiry to the millisecond; a store whose
@@ -396,6 +396,83 @@ export function describeSessionStore(
       it('are those it is said to have', () => {
         for (const power of powers)
           assert.equal(typeof store[power], 'function', `${name} has no ${power}()`);
+      });
+
+      const sessionsOf = async (userId: string): Promise<string[]> => [
+        ...((await store.listByUser?.(userId)) ?? new Map()).keys(),
+      ];
+
+      /** What moves a session of alice's, and who then is whose. */
+      const transitions: Record<string, [move: () => Promise<unknown>, alices: string[], bobs: string[]]> = {
+        'a commit that says nothing of users': [() => store.commit(ID, delta({ b: '2' })), [ID], []],
+        'a touch': [() => store.touch(ID, now + 7_200_000), [ID], []],
+        'a commit that says the same user': [
+          () => store.commit(ID, delta({}, [], { userId: 'alice' })),
+          [ID],
+          [],
+        ],
+        'a commit that says another user': [
+          () => store.commit(ID, delta({}, [], { userId: 'bob' })),
+          [],
+          [ID],
+        ],
+        'a commit that says nobody': [() => store.commit(ID, delta({}, [], { userId: null })), [], []],
+        'a rotation': [() => store.rotate(ID, NEW, NOTHING), [NEW], []],
+        'a rotation to another user': [
+          () => store.rotate(ID, NEW, delta({}, [], { userId: 'bob' })),
+          [],
+          [NEW],
+        ],
+        'a rotation to nobody': [() => store.rotate(ID, NEW, delta({}, [], { userId: null })), [], []],
+        'its destruction': [() => store.destroy(ID), [], []],
+        'its end': [() => store.touch(ID, now - 1), [], []],
+        'its end, seen by a load': [() => store.touch(ID, now - 1).then(() => store.load(ID)), [], []],
+        'its end, and a sweep': [() => store.touch(ID, now - 1).then(() => store.sweep?.()), [], []],
+        'its end, and a new one under its id': [
+          () => store.touch(ID, now - 1).then(() => store.create(ID, { ...record(), userId: 'bob' })),
+          [],
+          [ID],
+        ],
+        'a clearance': [async () => store.clear?.() ?? store.destroy(ID), [], []],
+        'a second creation, which is refused': [
+          () => store.create(ID, { ...record(), userId: 'bob' }),
+          [ID],
+          [],
+        ],
+      };
+      for (const [move, [run, alices, bobs]] of Object.entries(transitions)) {
+        it(`listByUser after ${move}`, async () => {
+          if (!store.listByUser) return;
+          await store.create(ID, { ...record(), userId: 'alice' });
+          assert.deepEqual(await sessionsOf('alice'), [ID]);
+          await run();
+          assert.deepEqual([await sessionsOf('alice'), await sessionsOf('bob')], [alices, bobs]);
+          // Twice, since the first may have repaired what it read.
+          assert.deepEqual([await sessionsOf('alice'), await sessionsOf('bob')], [alices, bobs]);
+        });
+      }
+
+      it('listByUser gives every session of a user, as load does, and of nobody else', async () => {
+        if (!store.listByUser) return;
+        await store.create(ID, { ...record({ a: '1' }), userId: 'alice' });
+        await store.create(OTHER, { ...record({ b: '2' }), userId: 'alice' });
+        await store.create(NEW, { ...record(), userId: 'alice2' });
+        const listed = await store.listByUser('alice');
+        assert.deepEqual([...listed.keys()].sort(), [ID, OTHER].sort());
+        for (const id of [ID, OTHER]) assert.deepEqual(listed.get(id), await store.load(id));
+        listed.get(ID)?.fields.set('a', 'changed outside');
+        assert.deepEqual(await fieldsOf(ID), { a: '1' });
+        for (const nobody of ['', 'ali', 'Alice', 'undefined', 'null'])
+          assert.deepEqual(await sessionsOf(nobody), []);
+      });
+
+      it('listByUser knows users whatever they are called', async () => {
+        if (!store.listByUser) return;
+        const users = ['__proto__', '../alice', 'a:b', '*', 'ünïcödé 🎉', '\n', 'x'.repeat(1000)];
+        for (const [index, userId] of users.entries())
+          await store.create(`${index}`.repeat(64), { ...record(), userId });
+        for (const [index, userId] of users.entries())
+          assert.deepEqual(await sessionsOf(userId), [`${index}`.repeat(64)]);
       });
 
       it('count counts the living', async () => {

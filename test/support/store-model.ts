@@ -5,23 +5,19 @@ export class StoreModel {
   readonly #records = new Map<string, SessionRecord>();
   now = 0;
 
-  #live(id: string): SessionRecord | undefined {
+  load(id: string): SessionRecord | undefined {
     const record = this.#records.get(id);
     return record && record.expiresAt > this.now ? record : undefined;
   }
 
   create(id: string, record: SessionRecord): string {
-    if (this.#live(id)) return 'exists';
+    if (this.load(id)) return 'exists';
     this.#records.set(id, { ...record, fields: new Map(record.fields) });
     return 'created';
   }
 
-  load(id: string): SessionRecord | undefined {
-    return this.#live(id);
-  }
-
   commit(id: string, { set, delete: removed, header }: SessionDelta): string {
-    const record = this.#live(id);
+    const record = this.load(id);
     if (!record) return 'gone';
     const fields = new Map([...record.fields, ...set]);
     for (const field of removed) fields.delete(field);
@@ -42,10 +38,14 @@ export class StoreModel {
   }
 
   destroy(id: string): boolean {
-    return this.#live(id) !== undefined && this.#records.delete(id);
+    return this.load(id) !== undefined && this.#records.delete(id);
+  }
+
+  listByUser(userId: string): Map<string, SessionRecord> {
+    return new Map([...this.#records].filter(([id]) => this.load(id)?.userId === userId));
   }
 
   count(): number {
-    return [...this.#records.keys()].filter((id) => this.#live(id)).length;
+    return [...this.#records.keys()].filter((id) => this.load(id)).length;
   }
 }
