@@ -4,7 +4,6 @@ import type { SessionDelta, SessionRecord } from 'nest-session';
 export class StoreModel {
   readonly #records = new Map<string, SessionRecord>();
   now = 0;
-
   load(id: string): SessionRecord | undefined {
     const record = this.#records.get(id);
     return record && record.expiresAt > this.now ? record : undefined;
