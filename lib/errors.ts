@@ -46,9 +46,30 @@ export class SessionStoreUnsupportedError extends Error {
   readonly code = 'E_SESSION_STORE_UNSUPPORTED';
   override readonly name = 'SessionStoreUnsupportedError';
 
-  constructor(store: object, power: string) {
+  constructor(
+    store: object,
+    power: string,
+    remedy = 'Implement it on the store, or use a store that has it, such as MemoryStore.',
+  ) {
+    super(`${store.constructor.name} has no ${power}(). ${remedy}`);
+  }
+}
+
+/** A session is larger than its store can keep; `key` is the one that takes up most. Nothing of it was saved. */
+export class SessionTooLargeError extends Error {
+  readonly code = 'E_SESSION_TOO_LARGE';
+  override readonly name = 'SessionTooLargeError';
+
+  constructor(
+    readonly key: string,
+    /** Bytes, as it would have been kept. */
+    readonly size: number,
+    /** Bytes that can be kept. */
+    readonly limit: number,
+    remedy: string,
+  ) {
     super(
-      `${store.constructor.name} has no ${power}(). Implement it on the store, or use a store that has it, such as MemoryStore.`,
+      `The session would take ${size} bytes, and there is room for ${limit}. Its largest key is ${key}. ${remedy}`,
     );
   }
 }

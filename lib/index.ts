@@ -11,7 +11,8 @@ export { sessionConfig } from './options/session.config.js';
 export type { SessionData } from './session/session-data.js';
 export { Session, Flash, SkipSession } from './session/session.decorators.js';
 export { FlashMessages } from './session/flash-messages.js';
-export { SessionManager, type SessionInfo } from './session/session-manager.js';
+export { SessionManager } from './session/session-manager.js';
+export type { SessionInfo } from './session/session-info.js';
 export { SessionInterceptor } from './session/session.interceptor.js';
 export { SessionMiddleware } from './session/session.middleware.js';
 export { SessionSockets, type SessionSocket } from './session/session-sockets.js';
@@ -25,6 +26,7 @@ export { CsrfProtect, CsrfToken, SkipCsrf } from './csrf/csrf.decorators.js';
 export { CsrfService } from './csrf/csrf.service.js';
 export type { CsrfRefusal } from './csrf/csrf-decision.js';
 
+export { CookieStore, type CookieStoreOptions } from './stores/cookie.store.js';
 export { MemoryStore, type MemoryStoreOptions } from './stores/memory.store.js';
 export { InjectSessionStore } from './stores/inject-session-store.decorator.js';
 export {
@@ -43,6 +45,7 @@ export {
   SessionNotFoundError,
   SessionStoreUnavailableException,
   SessionStoreUnsupportedError,
+  SessionTooLargeError,
   SessionUsageError,
   SessionValueError,
 } from './errors.js';

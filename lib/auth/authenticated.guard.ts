@@ -11,9 +11,12 @@ import { locate } from '../http/request-context.js';
 import { type ResolvedSessionOptions, SESSION_OPTIONS } from '../options/resolved-options.js';
 import { RequestSession } from '../session/request-session.js';
 import { SessionManager } from '../session/session-manager.js';
+import { SIGNED_OUT_ELSEWHERE } from '../session/user-sessions.js';
 import { isLocalPath } from './local-path.js';
 
 const PUBLIC = 'nest-session:public';
+
+const WHY = { expired: 'Session expired', elsewhere: SIGNED_OUT_ELSEWHERE };
 
 /** Exempts a route, or a controller's routes, from an `AuthenticatedGuard` that is bound globally. */
 export const Public = (): MethodDecorator & ClassDecorator => SetMetadata(PUBLIC, true);
@@ -43,8 +46,8 @@ export class AuthenticatedGuard implements CanActivate {
     const session = await this.sessions.acquire(at);
     if (session.userId !== undefined) return true;
 
-    const { expired } = RequestSession.transactionOf(session);
-    const message = expired ? 'Session expired' : 'Please login to continue';
+    const { ended } = RequestSession.transactionOf(session);
+    const message = ended ? WHY[ended] : 'Please login to continue';
     const { loginPath } = this.options.auth;
     const isPage = context.getType() === 'http' && !wantsJson(at.request.headers.accept);
     if (loginPath === undefined || !at.response || !isPage) {

@@ -12,16 +12,20 @@ export interface Opened {
  * Seals text into the value of a cookie:
  *
  *     "1." <key id> "." base64url(nonce ‖ XAES-256-GCM(K, nonce, text, aad))
- *     aad = JSON ["nest-session", 1, <key id>, <cookie name>, ""]
+ *     aad = JSON ["nest-session", 1, <purpose>, <key id>, <cookie name>, <audience>]
  *
- * The version fixes the algorithm, the key id chooses the key, and the name in the associated data keeps a value from
- * being accepted in another cookie. What does not open is nothing: there is no second way to read it.
+ * The version fixes the algorithm, the key id chooses the key, and the associated data keeps a value from being
+ * accepted for another purpose, in another cookie, or by another audience. What does not open is nothing: there is no second way to read it.
  */
 export class Sealer {
   readonly #keys: ReadonlyMap<string, Xaes256Gcm>;
   readonly #first: string;
+  readonly #purpose: KeyPurpose;
+  readonly #audience: string;
 
-  constructor(ring: KeyRing, purpose: KeyPurpose) {
+  constructor(ring: KeyRing, purpose: KeyPurpose, audience = '') {
+    this.#purpose = purpose;
+    this.#audience = audience;
     const ids = ring.ids;
     this.#keys = new Map(ring.keysFor(purpose).map((key, index) => [ids[index], new Xaes256Gcm(key)]));
     this.#first = ids[0];
@@ -30,12 +34,12 @@ export class Sealer {
   seal(cookieName: string, text: string): string {
     const nonce = randomBytes(NONCE_BYTES);
     const key = this.#keys.get(this.#first) as Xaes256Gcm;
-    const sealed = key.seal(nonce, Buffer.from(text), associated(this.#first, cookieName));
+    const sealed = key.seal(nonce, Buffer.from(text), this.#associated(this.#first, cookieName));
     return `1.${this.#first}.${Buffer.concat([nonce, sealed]).toString('base64url')}`;
   }
 
   open(cookieName: string, value: string): Opened | undefined {
-    const [, keyId, encoded] = /^1\.([A-Za-z0-9_-]{8})\.([A-Za-z0-9_-]{54,4096})$/.exec(value) ?? [];
+    const [, keyId, encoded] = /^1\.([A-Za-z0-9_-]{8})\.([A-Za-z0-9_-]{54,16384})$/.exec(value) ?? [];
     const key = keyId === undefined ? undefined : this.#keys.get(keyId);
     if (!key) return undefined;
     const bytes = Buffer.from(encoded, 'base64url');
@@ -44,12 +48,12 @@ export class Sealer {
     const plain = key.open(
       bytes.subarray(0, NONCE_BYTES),
       bytes.subarray(NONCE_BYTES),
-      associated(keyId, cookieName),
+      this.#associated(keyId, cookieName),
     );
     return plain && { text: plain.toString(), outdated: keyId !== this.#first };
   }
-}
 
-function associated(keyId: string, cookieName: string): Buffer {
-  return Buffer.from(JSON.stringify(['nest-session', 1, keyId, cookieName, '']));
+  #associated(keyId: string, cookieName: string): Buffer {
+    return Buffer.from(JSON.stringify(['nest-session', 1, this.#purpose, keyId, cookieName, this.#audience]));
+  }
 }

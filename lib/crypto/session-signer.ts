@@ -8,9 +8,11 @@ export interface Identity {
   readonly id: string;
 }
 
-/** An identity that came in a cookie, and whether an older secret than the first signed it. */
+/** An identity that came in a cookie, and whether the cookie is not as it would be written today. */
 export interface Verified extends Identity {
   readonly outdated: boolean;
+  /** The cookie held the session itself, not only its name. */
+  readonly byValue?: true;
 }
 
 /** At least 16 bytes of secret, a dot, and 32 bytes of signature: nothing else is looked at. */
@@ -73,6 +75,7 @@ export class SessionSigner {
   }
 }
 
-function publicId(secret: string): string {
+/** The id that stands for a secret wherever anyone may see it. */
+export function publicId(secret: string): string {
   return createHash('sha256').update(secret).digest('hex');
 }

@@ -15,6 +15,8 @@ export type HttpRequest = Pick<IncomingMessage, 'headers' | 'method' | 'url'> & 
   /** Host and port, as the adapter sees them. */
   readonly host?: string;
   readonly originalUrl?: string;
+  /** The client's address, as the adapter sees it. */
+  readonly ip?: string;
   /** What the method was before an override. */
   readonly originalMethod?: string;
   readonly body?: unknown;

@@ -48,11 +48,9 @@ export class SessionCookie {
   }
 
   /** The Set-Cookie line; `maxAge` in seconds, 0 deletes. */
-  line(value: string, maxAge: number, secure: boolean): string {
+  line(value: string, maxAge: number, secure: boolean, name = this.name(secure)): string {
     const age = Math.min(maxAge, LONGEST_MAX_AGE);
-    return (
-      this.name(secure) + '=' + value + this.#beforeMaxAge + age + (secure ? this.#secured : this.#unsecured)
-    );
+    return name + '=' + value + this.#beforeMaxAge + age + (secure ? this.#secured : this.#unsecured);
   }
 }
 

@@ -23,7 +23,11 @@ export interface ResolvedSessionOptions {
   readonly cookie: ResolvedCookieOptions;
   /** The JSON text of each default. */
   readonly defaults: () => ReadonlyMap<string, string>;
-  readonly auth: { readonly key: string; readonly loginPath: string | undefined };
+  readonly auth: {
+    readonly key: string;
+    readonly loginPath: string | undefined;
+    readonly maxSessionsPerUser: number;
+  };
   readonly csrf: ResolvedCsrfOptions;
   readonly onStoreError: 'throw' | 'anonymous';
   readonly storeTimeout: number;
@@ -56,13 +60,13 @@ export function resolveOptions(options: SessionModuleOptions): ResolvedSessionOp
     ...['secret', 'store', 'maxAge', 'absoluteMaxAge', 'rolling', 'idBytes', 'cookie', 'defaults', 'auth'],
     ...['csrf', 'onStoreError', 'storeTimeout', 'clock', 'isGlobal'],
   ]);
-  const auth = section(given.auth, 'auth', ['key', 'loginPath']);
+  const auth = section(given.auth, 'auth', ['key', 'loginPath', 'maxSessionsPerUser']);
   const clock = given.clock ?? Date.now;
   const resolvedCookie = Object.freeze(cookie(given.cookie));
   if (typeof clock !== 'function') throw SessionConfigurationError.value('clock', clock, 'a function');
   return Object.freeze<ResolvedSessionOptions>({
     secrets: secrets(given.secret),
-    store: store(given.store) ?? new MemoryStore({ clock }),
+    store: given.store === undefined ? new MemoryStore({ clock }) : checkedStore(given.store),
     maxAge: parseDuration(given.maxAge ?? 86_400, 'maxAge'),
     absoluteMaxAge: parseDuration(given.absoluteMaxAge ?? '30d', 'absoluteMaxAge'),
     rolling: oneOf(given.rolling ?? true, 'rolling', [true, false]),
@@ -72,6 +76,7 @@ export function resolveOptions(options: SessionModuleOptions): ResolvedSessionOp
     auth: Object.freeze({
       key: text(auth.key ?? 'userId', 'auth.key', /./s, 'the name of a session key'),
       loginPath: loginPath(auth.loginPath),
+      maxSessionsPerUser: maxSessionsPerUser(auth.maxSessionsPerUser ?? Infinity),
     }),
     csrf: Object.freeze(csrf(given.csrf, resolvedCookie)),
     onStoreError: oneOf(given.onStoreError ?? 'throw', 'onStoreError', ['throw', 'anonymous']),
@@ -99,8 +104,8 @@ function secrets(secret: SessionModuleOptions['secret'] | undefined): readonly B
   });
 }
 
-function store(given: SessionStore | undefined): SessionStore | undefined {
-  if (given === undefined) return undefined;
+/** Something that can be called as a store is called. */
+export function checkedStore(given: SessionStore): SessionStore {
   const missing = (['create', 'load', 'touch', 'commit', 'rotate', 'destroy'] as const).find(
     (method) => typeof given?.[method] !== 'function',
   );
@@ -108,6 +113,11 @@ function store(given: SessionStore | undefined): SessionStore | undefined {
     throw new SessionConfigurationError('store', `it takes a SessionStore, and this one has no ${missing}()`);
   }
   return given;
+}
+
+function maxSessionsPerUser(limit: number): number {
+  if (Number.isInteger(limit) ? limit >= 1 : limit === Infinity) return limit;
+  throw SessionConfigurationError.value('auth.maxSessionsPerUser', limit, 'a whole number of at least 1');
 }
 
 function idBytes(bytes: unknown): number {

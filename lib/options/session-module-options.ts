@@ -124,6 +124,12 @@ export interface SessionAuthOptions {
    * @default none: 401
    */
   loginPath?: string;
+  /**
+   * How many sessions a user may have at once; with one more login, the one that logged in longest ago is revoked, and
+   * its browser told so by the flash message `error`. Needs a store with `listByUser()`.
+   * @default no limit
+   */
+  maxSessionsPerUser?: number;
 }
 
 /** What `CsrfGuard` asks for. */

@@ -2,6 +2,7 @@ import { Logger } from '@nestjs/common';
 import { registerAs } from '@nestjs/config';
 import { randomBytes } from 'node:crypto';
 import { SessionConfigurationError } from '../errors.js';
+import { CookieStore } from '../stores/cookie.store.js';
 import { MemoryStore } from '../stores/memory.store.js';
 import type { SessionStore } from '../stores/session-store.js';
 import { resolveOptions } from './resolved-options.js';
@@ -10,6 +11,7 @@ import type { SessionCookieOptions, SessionModuleOptions } from './session-modul
 /** What each `SESSION_DRIVER` builds. */
 const DRIVERS: Readonly<Record<string, () => SessionStore>> = {
   memory: () => new MemoryStore(),
+  cookie: () => new CookieStore(),
 };
 
 /** Which variable each option comes from, so that an error names what the operator wrote. */

@@ -34,6 +34,11 @@ export class FieldSet {
     return this.#objects;
   }
 
+  /** The fields as they were last saved. */
+  get texts(): Map<string, string> {
+    return this.#saved;
+  }
+
   /** The value of a field, or undefined; `fallback` is the text of a value to hand out when it is not set. */
   read(field: string, key: string, fallback?: string): unknown {
     const live = this.#live.get(field);

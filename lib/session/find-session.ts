@@ -1,36 +1,38 @@
 import type { Verified } from '../crypto/session-signer.js';
-import { DUPLICATE, readCookie } from '../http/cookie-header.js';
-import { type HttpRequest, isHttps } from '../http/request-context.js';
+import { isHttps, type Located } from '../http/request-context.js';
 import type { DeadRecord, SessionRecord } from '../stores/session-store.js';
 import type { SessionRuntime } from './session-runtime.js';
 
 /**
- * What a request's cookie led to: nothing (or a session whose time was over), a record, or a store that could not be
- * reached.
+ * What a request's cookie led to: nothing (or a session of which something is to be told), a record, or a store that
+ * could not be reached.
  */
 export type Found =
-  | { readonly status: 'new'; readonly expired: boolean }
+  | { readonly status: 'new'; readonly ended?: Ended }
   | { readonly status: 'stored'; readonly verified: Verified; readonly record: SessionRecord }
   | { readonly status: 'unavailable'; readonly verified: Verified; readonly error: unknown };
 
-const NOTHING: Found = { status: 'new', expired: false };
-const EXPIRED: Found = { status: 'new', expired: true };
+/** Why the session that a cookie names is no more: its time was over, or its user has too many others. */
+export type Ended = 'expired' | 'elsewhere';
+
+const NOTHING: Found = { status: 'new' };
 
 /** Looks for the session that a request's cookie names; without a cookie no store is asked, and nothing awaited. */
-export function findSession(runtime: SessionRuntime, request: HttpRequest): Found | Promise<Found> {
-  const { cookie, signer } = runtime;
-  const header = request.headers.cookie;
-  if (!cookie.mayBeIn(header)) return NOTHING;
-  const name = cookie.name(cookie.isSecure(() => isHttps(request)));
-  const value = readCookie(header, name);
-  if (value === undefined) return NOTHING;
-  const verified = value === DUPLICATE ? 'duplicate' : signer.verify(name, value);
-  if (typeof verified === 'object') return load(runtime, verified);
+export function findSession(runtime: SessionRuntime, at: Located): Found | Promise<Found> {
+  const { carrier } = runtime;
+  const header = at.request.headers.cookie;
+  if (!carrier.cookie.mayBeIn(header)) return NOTHING;
+  const verified = carrier.read(
+    header,
+    carrier.cookie.isSecure(() => isHttps(at.request)),
+  );
+  if (verified === undefined) return NOTHING;
+  if (typeof verified === 'object') return load(runtime, at, verified);
   runtime.emit({ type: 'rejected', reason: verified });
   return NOTHING;
 }
 
-async function load(runtime: SessionRuntime, verified: Verified): Promise<Found> {
+async function load(runtime: SessionRuntime, { response }: Located, verified: Verified): Promise<Found> {
   const { id } = verified;
   let dead: DeadRecord | undefined;
   try {
@@ -41,13 +43,16 @@ async function load(runtime: SessionRuntime, verified: Verified): Promise<Found>
       await runtime.store.destroy(id);
       dead = 'expired';
     }
+    // Only where a response can say so.
+    if (!dead && response && (await runtime.users.hadToMakeRoom(id)))
+      return { status: 'new', ended: 'elsewhere' };
   } catch (error) {
     if (runtime.onStoreError === 'throw') throw error;
     return { status: 'unavailable', verified, error };
   }
   if (dead === 'expired') {
     runtime.emit({ type: 'expired', id });
-    return EXPIRED;
+    return { status: 'new', ended: 'expired' };
   }
   // An unknown id is never adopted.
   runtime.emit({ type: 'rejected', reason: dead ?? 'unknown', id });

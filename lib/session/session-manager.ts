@@ -1,31 +1,22 @@
 import { type ExecutionContext, Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import type { Observable } from 'rxjs';
-import { SessionNotFoundError } from '../errors.js';
+import { SessionNotFoundError, SessionStoreUnsupportedError } from '../errors.js';
 import { type HttpRequest, type Located, locateFrom } from '../http/request-context.js';
 import type { SessionStore } from '../stores/session-store.js';
 import { opened, remember } from './opened-session.js';
 import { RequestSession } from './request-session.js';
 import type { SessionEvent } from './session-events.js';
+import { infoOf, type SessionInfo } from './session-info.js';
 import { SessionRuntime } from './session-runtime.js';
 import type { Session } from './session.js';
 import { SessionTransaction } from './transaction.js';
-
-/** A session as it is listed: who, since when, until when. Nothing in it works as a cookie. */
-export interface SessionInfo {
-  /** The public id, to revoke by. */
-  readonly id: string;
-  readonly userId?: string;
-  readonly createdAt: Date;
-  /** The last use, to within a tenth of `maxAge`. */
-  readonly lastAccessedAt: Date;
-  readonly expiresAt: Date;
-}
 
 /**
  * Opens the session of a request, and looks after all the others.
  *
  * Methods that reach the store reject with `SessionStoreUnavailableException` when it cannot be reached; those that
- * need a power the store lacks (count, clear, sweep) reject with `E_SESSION_STORE_UNSUPPORTED`.
+ * need a power the store lacks (listing, counting, clearing, sweeping; with a CookieStore also finding and, where it has
+ * no `revocations`, revoking) reject with `E_SESSION_STORE_UNSUPPORTED`.
  */
 @Injectable()
 export class SessionManager implements OnApplicationShutdown {
@@ -63,16 +54,10 @@ export class SessionManager implements OnApplicationShutdown {
   /** The session with this public id, or undefined. */
   async find(id: string): Promise<SessionInfo | undefined> {
     if (!isPublicId(id)) return undefined;
+    const { byValue } = this.#runtime.carrier;
+    if (byValue) throw new SessionStoreUnsupportedError(byValue, 'find', OUT_OF_REACH);
     const record = await this.#runtime.store.load(id, () => {});
-    if (!record) return undefined;
-    const { createdAt, lastAccessedAt, expiresAt } = this.#runtime.seen(record);
-    return {
-      id,
-      userId: record.userId,
-      createdAt: new Date(createdAt),
-      lastAccessedAt: new Date(lastAccessedAt),
-      expiresAt: new Date(expiresAt),
-    };
+    return record && infoOf(id, record, this.#runtime.seen(record));
   }
 
   /** The session with this public id; `SessionNotFoundError` when there is none. */
@@ -85,9 +70,39 @@ export class SessionManager implements OnApplicationShutdown {
   /** Ends the session with this public id, wherever it is in use; whether there was one. */
   async revoke(id: string): Promise<boolean> {
     if (!isPublicId(id)) return false;
+    const { byValue } = this.#runtime.carrier;
+    if (byValue && !byValue.revocations)
+      throw new SessionStoreUnsupportedError(byValue, 'revoke', NO_REVOCATIONS);
     const removed = await this.#runtime.store.destroy(id);
     if (removed) this.#runtime.emit({ type: 'destroyed', id });
     return removed;
+  }
+
+  /** The live sessions of a user, the last used first. */
+  async listByUser(userId: string): Promise<SessionInfo[]> {
+    const sessions = await this.#runtime.users.list(userId);
+    return [...sessions]
+      .map(([id, record]) => infoOf(id, record, this.#runtime.seen(record)))
+      .sort((a, b) => b.lastAccessedAt.getTime() - a.lastAccessedAt.getTime());
+  }
+
+  /**
+   * Ends the sessions of a user, wherever they are in use, but for the one whose public id is `except`; how many there
+   * were. For "sign out everywhere", and for a changed password (ASVS 5.0 V7.4.3).
+   */
+  revokeByUser(userId: string, { except }: { readonly except?: string } = {}): Promise<number> {
+    return this.#runtime.users.end(userId, except);
+  }
+
+  /**
+   * Switches to another store while serving; rejects, and changes nothing, if that one cannot be reached or used.
+   *
+   * With `migrate`, a session that only the old store has is moved when it is next used, and logouts reach both; call
+   * it again without, once the old sessions had time to move or to expire. Without `migrate` the old sessions end. The
+   * old store is closed when the application is.
+   */
+  useStore(store: SessionStore, { migrate = false }: { readonly migrate?: boolean } = {}): Promise<void> {
+    return this.#runtime.useStore(store, migrate);
   }
 
   /** How many live sessions there are. */
@@ -116,8 +131,7 @@ export class SessionManager implements OnApplicationShutdown {
   }
 
   async onApplicationShutdown(): Promise<void> {
-    this.#runtime.events.complete();
-    await this.store.close?.();
+    await this.#runtime.close();
   }
 
   #opened(transaction: SessionTransaction, at: Located): RequestSession {
@@ -128,6 +142,10 @@ export class SessionManager implements OnApplicationShutdown {
     return session;
   }
 }
+
+const OUT_OF_REACH = 'Its sessions are in the browsers. Use a store on the server, such as MemoryStore.';
+const NO_REVOCATIONS =
+  'Give it a place to remember ended sessions: new CookieStore({ revocations: aStore }).';
 
 /** Nothing else is an id, and nothing else reaches a store: it may come from a URL. */
 function isPublicId(id: string): boolean {

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Identity } from '../crypto/session-signer.js';
+import type { SessionRecord } from '../stores/session-store.js';
 import { SessionUsageError } from '../errors.js';
 import { isHttps, type Located } from '../http/request-context.js';
 import { addVary, setCookie } from '../http/response-headers.js';
@@ -10,6 +11,8 @@ import type { SessionRuntime } from './session-runtime.js';
 interface Subject extends Passenger {
   readonly identity: Identity;
   readonly times: { readonly expiresAt: number };
+  /** All of it, as it was last saved. */
+  record(): SessionRecord;
 }
 
 /**
@@ -99,21 +102,18 @@ export class SessionReply implements Headers {
   addHeaders(response: ServerResponse): void {
     if (this.#varies) addVary(response, 'Cookie');
     if (this.cookie !== 'keep') {
-      const name = this.#runtime.cookie.name(this.secure);
-      setCookie(response, name, this.#line(name));
+      for (const [name, line] of this.#lines()) setCookie(response, name, line);
       if (this.secure) this.#runtime.checkProxy(this.#at.request);
     }
     for (const add of this.#others?.values() ?? []) add(response);
   }
 
-  #line(name: string): string {
-    const { cookie, signer } = this.#runtime;
-    if (this.cookie === 'remove') return cookie.line('', 0, this.secure);
+  #lines(): Map<string, string> {
+    const { carrier } = this.#runtime;
+    const { cookie } = this.#at.request.headers;
+    if (this.cookie === 'remove') return carrier.deletions(this.secure, cookie);
     const { identity, times } = this.#session;
-    return cookie.line(
-      signer.sign(name, identity.secret),
-      this.#runtime.secondsUntil(times.expiresAt),
-      this.secure,
-    );
+    const seconds = this.#runtime.secondsUntil(times.expiresAt);
+    return carrier.lines(identity, () => this.#session.record(), seconds, this.secure, cookie);
   }
 }

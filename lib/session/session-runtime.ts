@@ -1,13 +1,18 @@
 import { Logger } from '@nestjs/common';
 import { Subject } from 'rxjs';
 import { KeyRing } from '../crypto/key-ring.js';
-import { SessionSigner } from '../crypto/session-signer.js';
+import type { SessionSigner } from '../crypto/session-signer.js';
+import { SessionConfigurationError } from '../errors.js';
 import { isHttps, type HttpRequest } from '../http/request-context.js';
-import { SessionCookie } from '../http/session-cookie.js';
-import type { ResolvedSessionOptions } from '../options/resolved-options.js';
+import type { SessionCookie } from '../http/session-cookie.js';
+import { checkedStore, type ResolvedSessionOptions } from '../options/resolved-options.js';
 import { BoundedStore } from '../stores/bounded-store.js';
+import { MigratingStore } from '../stores/migrating.store.js';
+import type { SessionStore } from '../stores/session-store.js';
+import { SessionCarrier } from './session-carrier.js';
 import type { SessionEvent } from './session-events.js';
 import type { SessionTransaction } from './transaction.js';
+import { UserSessions } from './user-sessions.js';
 
 interface Times {
   readonly createdAt: number;
@@ -19,11 +24,11 @@ interface Times {
 export class SessionRuntime {
   readonly logger = new Logger('SessionModule');
   readonly events = new Subject<SessionEvent>();
-  readonly store: BoundedStore;
-  readonly signer: SessionSigner;
-  readonly cookie: SessionCookie;
+  readonly carrier: SessionCarrier;
+  readonly users = new UserSessions(this);
   readonly now: () => number;
   readonly authKey: string;
+  readonly maxSessionsPerUser: number;
   readonly rolling: boolean;
   /** What an extension must gain to be worth a write: a tenth of the idle lifetime. */
   readonly throttle: number;
@@ -33,16 +38,19 @@ export class SessionRuntime {
   readonly onOpen: ((transaction: SessionTransaction) => void)[] = [];
   /** Fields that a session is to have from its creation. */
   readonly onCreate: ((transaction: SessionTransaction) => readonly (readonly [string, string])[])[] = [];
+  readonly #storeTimeout: number;
+  /** Every store that was ever in use: what they opened is theirs to close in the end. */
+  readonly #used = new Set<SessionStore>();
+  #store: BoundedStore;
   readonly #maxAge: number;
   readonly #absoluteMaxAge: number;
   #warnedOfProxy = false;
 
   constructor(options: ResolvedSessionOptions) {
-    this.store = new BoundedStore(options.store, options.storeTimeout, (operation, cause) =>
-      this.logger.error(`The session store could not be reached (${operation}): ${messageOf(cause)}`),
-    );
-    this.signer = new SessionSigner(new KeyRing(options.secrets), options.idBytes);
-    this.cookie = new SessionCookie(options);
+    this.carrier = new SessionCarrier(options, new KeyRing(options.secrets));
+    this.maxSessionsPerUser = options.auth.maxSessionsPerUser;
+    this.#storeTimeout = options.storeTimeout;
+    this.#store = this.#put(options.store);
     this.now = options.clock;
     this.authKey = options.auth.key;
     this.rolling = options.rolling;
@@ -51,6 +59,61 @@ export class SessionRuntime {
     this.defaults = options.defaults;
     this.#maxAge = options.maxAge;
     this.#absoluteMaxAge = options.absoluteMaxAge;
+  }
+
+  /** The store in use. */
+  get store(): BoundedStore {
+    return this.#store;
+  }
+
+  get signer(): SessionSigner {
+    return this.carrier.signer;
+  }
+
+  get cookie(): SessionCookie {
+    return this.carrier.cookie;
+  }
+
+  /** Sessions are in `store` from now on; with `migrate`, those in the present one are moved when they are used. */
+  async useStore(store: SessionStore, migrate: boolean): Promise<void> {
+    this.#check(checkedStore(store));
+    await this.#bounded(store).ping();
+    const present = this.#store;
+    this.#store = this.#put(migrate ? new MigratingStore(store, present.store, present.quiet()) : store);
+  }
+
+  /** Closes every store that was in use. */
+  async close(): Promise<void> {
+    this.events.complete();
+    await Promise.all([...this.#used].map((store) => store.close?.()));
+  }
+
+  #put(store: SessionStore): BoundedStore {
+    this.#check(store);
+    this.carrier.use(store);
+    this.#used.add(store);
+    const { byValue } = this.carrier;
+    if (byValue && !byValue.revocations) {
+      this.logger.warn(
+        'CookieStore has no revocations: a copy of a session cookie made before the logout is accepted after it, ' +
+          'until it expires. new CookieStore({ revocations: aStore }) keeps the ids of ended sessions in any other store.',
+      );
+    }
+    return this.#bounded(store);
+  }
+
+  #check(store: SessionStore): void {
+    if (this.maxSessionsPerUser === Infinity || store.listByUser) return;
+    throw new SessionConfigurationError(
+      'auth.maxSessionsPerUser',
+      `it needs a store that can list the sessions of a user, and ${store.constructor.name} has no listByUser()`,
+    );
+  }
+
+  #bounded(store: SessionStore): BoundedStore {
+    return new BoundedStore(store, this.#storeTimeout, (operation, cause) =>
+      this.logger.error(`The session store could not be reached (${operation}): ${messageOf(cause)}`),
+    );
   }
 
   /** The times of a session that begins now. */

@@ -1,13 +1,16 @@
-import { SessionStoreUnavailableException, SessionValueError } from '../errors.js';
+import { SessionStoreUnavailableException, SessionTooLargeError, SessionValueError } from '../errors.js';
 import type { Identity } from '../crypto/session-signer.js';
 import type { HttpRequest, Located } from '../http/request-context.js';
 import type { Passenger } from '../http/response-hook.js';
-import type { SessionDelta } from '../stores/session-store.js';
+import type { BoundedStore } from '../stores/bounded-store.js';
+import type { SessionDelta, SessionRecord } from '../stores/session-store.js';
 import { type FieldChanges, FieldSet } from './field-set.js';
-import { type Found, findSession } from './find-session.js';
+import { type Ended, type Found, findSession } from './find-session.js';
+import { loginFields } from './session-info.js';
 import { SessionReply } from './session-reply.js';
 import type { SessionRuntime } from './session-runtime.js';
 import { Turns } from './turns.js';
+import { SIGNED_OUT_ELSEWHERE } from './user-sessions.js';
 
 /** The field a data key is stored in; flash messages and the library's own fields have other prefixes. */
 export const DATA = 'data:';
@@ -42,8 +45,8 @@ export class SessionTransaction implements Passenger {
   #times: Times | undefined;
   /** The user in the store, whatever has been written since. */
   storedUser: string | undefined;
-  /** The cookie named a session whose time was over. */
-  readonly expired: boolean = false;
+  /** Why the session that the cookie named is no more. */
+  readonly ended: Ended | undefined;
 
   /** The request whose cookie names the session. */
   readonly request: HttpRequest;
@@ -52,7 +55,9 @@ export class SessionTransaction implements Passenger {
   /** What the response says about all this. */
   readonly reply: SessionReply;
   #identity: Identity | undefined;
-  /** The cookie was signed by an older secret. */
+  /** The session is in its cookie, and nowhere else. */
+  #byValue = false;
+  /** The cookie is not as it would be written today. */
   #outdated = false;
   /** Something may have changed since the last commit. */
   #restless = false;
@@ -70,9 +75,10 @@ export class SessionTransaction implements Passenger {
     this.reply = new SessionReply(runtime, at, this);
     this.status = found.status;
     if (found.status === 'new') {
-      this.expired = found.expired;
+      this.ended = found.ended;
       // A late response must not delete a newer cookie, so only expiry deletes ours.
-      if (found.expired) this.reply.remove();
+      if (found.ended === 'expired') this.reply.remove();
+      if (found.ended === 'elsewhere') this.use().write('flash:error', 'flash.error', SIGNED_OUT_ELSEWHERE);
       return;
     }
     this.#identity = found.verified;
@@ -85,12 +91,13 @@ export class SessionTransaction implements Passenger {
     this.storedUser = userId;
     this.#times = runtime.seen(times);
     this.#outdated = found.verified.outdated;
+    this.#byValue = found.verified.byValue ?? false;
     this.#wake();
   }
 
   /** The transaction of a request, begun with the session that its cookie names. */
   static begin(runtime: SessionRuntime, at: Located): SessionTransaction | Promise<SessionTransaction> {
-    const found = findSession(runtime, at.request);
+    const found = findSession(runtime, at);
     return found instanceof Promise
       ? found.then((session) => new SessionTransaction(runtime, at, session))
       : new SessionTransaction(runtime, at, found);
@@ -119,6 +126,11 @@ export class SessionTransaction implements Passenger {
   /** Made when it is first asked for, or needed. */
   get identity(): Identity {
     return (this.#identity ??= this.runtime.signer.newIdentity());
+  }
+
+  /** All of it, as it was last saved. */
+  record(): SessionRecord {
+    return { ...this.times, userId: this.storedUser, fields: this.fields.texts };
   }
 
   get isModified(): boolean {
@@ -181,7 +193,7 @@ export class SessionTransaction implements Passenger {
     return this.#turns.take(async () => {
       let removed = false;
       if (this.status === 'stored' || this.status === 'unavailable') {
-        removed = await this.runtime.store.destroy(this.id);
+        removed = await this.#store.destroy(this.id);
         if (removed) this.runtime.emit({ type: 'destroyed', id: this.id, userId: this.storedUser });
       }
       if (this.status !== 'new') this.reply.cookie = removed ? 'remove' : 'keep';
@@ -215,7 +227,7 @@ export class SessionTransaction implements Passenger {
       await this.commit();
     } catch (error) {
       const { onStoreError } = this.runtime;
-      if (error instanceof SessionValueError) this.discard();
+      if (error instanceof SessionValueError || error instanceof SessionTooLargeError) this.discard();
       const tolerable = error instanceof SessionStoreUnavailableException && onStoreError === 'anonymous';
       if (!tolerable || this.#becomesAnother(this.fields.changes())) {
         this.reply.saveFailed(error);
@@ -232,6 +244,11 @@ export class SessionTransaction implements Passenger {
   }
 
   // From here on: what a commit is made of. Each step runs alone, in its turn.
+
+  get #store(): BoundedStore {
+    if (this.#byValue) this.runtime.carrier.remind(this.id, () => this.record());
+    return this.runtime.store;
+  }
 
   /** Nothing to save until the session is used again, unless a value was handed out that may change in place. */
   #rest(): void {
@@ -263,13 +280,13 @@ export class SessionTransaction implements Passenger {
   async #write(): Promise<void> {
     this.#rest();
     const changes = this.fields.changes();
-    if (this.status === 'unavailable' && this.#becomesAnother(changes)) this.#carryOver();
+    if (this.#becomesAnother(changes)) return this.#becomeAnother();
     if (this.status === 'new' && changes) return this.#create(changes);
     if (this.status !== 'stored') return;
-    if (this.#becomesAnother(changes)) return this.#rotate(changes);
     const extension = this.#extension(changes !== undefined);
-    const { store } = this.runtime;
+    const store = this.#store;
     if (changes) {
+      if (this.runtime.carrier.byValue) this.reply.requireCookie();
       const header = { ...extension, lastAccessedAt: this.runtime.now(), ...this.#newUser(changes) };
       this.#concluded(await store.commit(this.id, { ...changes, header }), changes, header);
     } else if (extension) {
@@ -277,6 +294,19 @@ export class SessionTransaction implements Passenger {
     }
     if (this.status === 'stored' && this.#outdated && this.reply.canSetCookie) this.reply.cookie = 'issue';
     this.#outdated = false;
+  }
+
+  /** A login: it is remembered where it came from, and how many others the user may keep. */
+  async #becomeAnother(): Promise<void> {
+    if (this.status === 'gone') return;
+    if (this.status === 'unavailable') this.#carryOver();
+    for (const [field, value] of loginFields(this.request, this.runtime.now())) {
+      this.fields.write(field, field, value);
+    }
+    const changes = this.fields.changes() as FieldChanges;
+    await (this.status === 'new' ? this.#create(changes) : this.#rotate(changes));
+    if (this.status === 'stored' && this.storedUser !== undefined)
+      await this.runtime.users.limit(this.storedUser);
   }
 
   async #create(changes: FieldChanges): Promise<void> {
@@ -290,6 +320,7 @@ export class SessionTransaction implements Passenger {
       const record = { ...times, userId, fields: new Map([...changes.set, ...bound]) };
       if ((await store.create(this.id, record)) === 'created') {
         this.status = 'stored';
+        this.#byValue = this.runtime.carrier.byValue !== undefined;
         this.#times = times;
         this.#concluded('saved', { set: record.fields, delete: [] }, { userId });
         this.reply.cookie = 'issue';
@@ -303,7 +334,8 @@ export class SessionTransaction implements Passenger {
 
   async #rotate(changed: FieldChanges = { set: new Map(), delete: [] }): Promise<void> {
     this.reply.requireCookie();
-    const { signer, store } = this.runtime;
+    const { signer, carrier } = this.runtime;
+    const store = this.#store;
     const previousId = this.id;
     const changes = { set: changed.set, delete: [...changed.delete, ...this.fields.names(BOUND)] };
     const next = signer.newIdentity();
@@ -315,6 +347,7 @@ export class SessionTransaction implements Passenger {
     this.#concluded(await store.rotate(previousId, next.id, { ...changes, header }), changes, header);
     if (this.status !== 'stored') return;
     this.#identity = next;
+    this.#byValue = carrier.byValue !== undefined;
     this.reply.cookie = 'issue';
     this.#outdated = false;
     this.runtime.emit({ type: 'regenerated', id: next.id, previousId, userId: this.storedUser });
@@ -332,6 +365,7 @@ export class SessionTransaction implements Passenger {
       return;
     }
     if (changes) this.fields.saved(changes);
+    if (this.runtime.carrier.byValue) this.reply.cookie = 'issue';
     if (header.userId !== undefined) this.storedUser = header.userId ?? undefined;
     if (header.expiresAt !== undefined) {
       this.times.expiresAt = header.expiresAt;

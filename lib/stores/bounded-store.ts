@@ -1,4 +1,8 @@
-import { SessionStoreUnavailableException, SessionStoreUnsupportedError } from '../errors.js';
+import {
+  SessionStoreUnavailableException,
+  SessionStoreUnsupportedError,
+  SessionTooLargeError,
+} from '../errors.js';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './session-store.js';
 
 /**
@@ -6,6 +10,9 @@ import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './se
  * contract or in `SessionStoreUnavailableException`.
  */
 export class BoundedStore {
+  #underWay = 0;
+  readonly #quiet: (() => void)[] = [];
+
   constructor(
     readonly store: SessionStore,
     private readonly timeout: number,
@@ -36,6 +43,29 @@ export class BoundedStore {
     return this.#bounded('destroy', () => this.store.destroy(id));
   }
 
+  listByUser(userId: string): Promise<Map<string, SessionRecord>> {
+    const { store } = this;
+    if (!store.listByUser) return Promise.reject(new SessionStoreUnsupportedError(store, 'listByUser'));
+    return this.#bounded('listByUser', async () => (await store.listByUser?.(userId)) ?? new Map());
+  }
+
+  /** Rejects if the store cannot be reached; one that cannot be asked is there. */
+  async ping(): Promise<void> {
+    if (this.store.ping) await this.#bounded('ping', async () => this.store.ping?.());
+  }
+
+  /** Settles when what is under way has ended, or should have. */
+  async quiet(): Promise<void> {
+    if (this.#underWay === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, this.timeout);
+      this.#quiet.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
   /** The administrative powers may walk the whole store, so no timeout bounds them. */
   async power(name: 'count' | 'sweep'): Promise<number>;
   async power(name: 'clear'): Promise<void>;
@@ -51,12 +81,14 @@ export class BoundedStore {
   #bounded<T>(operation: string, run: () => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       let open = true;
+      this.#underWay++;
       // The first outcome counts. What comes after the timeout comes too late to matter, or to be logged.
       const conclude = (outcome: () => void): void => {
         if (!open) return;
         open = false;
         clearTimeout(timer);
         outcome();
+        if (--this.#underWay === 0) for (const settle of this.#quiet.splice(0)) settle();
       };
       const fail = (cause: unknown): void => conclude(() => reject(this.#unavailable(operation, cause)));
       const timer = setTimeout(() => fail(new Error(`no answer within ${this.timeout} ms`)), this.timeout);
@@ -68,7 +100,9 @@ export class BoundedStore {
     });
   }
 
-  #unavailable(operation: string, cause: unknown): SessionStoreUnavailableException {
+  #unavailable(operation: string, cause: unknown): Error {
+    // The one thing a store may refuse: it was reached, and has no room for so large a session.
+    if (cause instanceof SessionTooLargeError) return cause;
     this.report(operation, cause);
     return new SessionStoreUnavailableException(operation, cause);
   }

@@ -1,5 +1,4 @@
 import type { INestApplicationContext } from '@nestjs/common';
-import { readCookie } from '../http/cookie-header.js';
 import { encode } from '../session/json-text.js';
 import type { SessionData } from '../session/session-data.js';
 import { SessionRuntime } from '../session/session-runtime.js';
@@ -33,13 +32,15 @@ export async function sessionCookie(
   data: Partial<SessionData> = {},
 ): Promise<string> {
   const runtime = runtimeOf(app);
-  const { store, signer, authKey, cookie } = runtime;
-  const { id, secret } = signer.newIdentity();
+  const { store, signer, authKey, carrier } = runtime;
+  const identity = signer.newIdentity();
   const fields = new Map(Object.entries(data).map(([key, value]) => [DATA + key, encode(value, key)]));
   const userId = userIdOf((data as Record<string, unknown>)[authKey]);
-  await store.create(id, { ...runtime.newTimes(), userId, fields });
-  const name = cookie.name(cookie.isSecure(() => false));
-  return `${name}=${signer.sign(name, secret)}`;
+  const record = { ...runtime.newTimes(), userId, fields };
+  await store.create(identity.id, record);
+  const secure = carrier.cookie.isSecure(() => false);
+  const lines = carrier.lines(identity, () => record, 1, secure, undefined);
+  return [...lines.values()].map((line) => line.split(';', 1)[0]).join('; ');
 }
 
 /**
@@ -50,11 +51,10 @@ export async function readSession(
   app: INestApplicationContext,
   from: CookieSource,
 ): Promise<SessionSnapshot | undefined> {
-  const { store, signer, cookie } = runtimeOf(app);
+  const { store, carrier } = runtimeOf(app);
   const header = cookiesIn(from);
-  for (const name of [cookie.name(true), cookie.name(false)]) {
-    const value = readCookie(header, name);
-    const verified = typeof value === 'string' ? signer.verify(name, value) : undefined;
+  for (const secure of [true, false]) {
+    const verified = carrier.read(header, secure);
     if (typeof verified !== 'object') continue;
     const record = await store.load(verified.id, () => {});
     if (!record) return undefined;

@@ -1,4 +1,4 @@
-import { MemoryStore, type SessionStore } from 'nest-session';
+import { MemoryStore, type SessionRecord, type SessionStore } from 'nest-session';
 
 type Operation = 'create' | 'load' | 'touch' | 'commit' | 'rotate' | 'destroy';
 
@@ -64,6 +64,8 @@ export class HeldStore implements SessionStore {
   commit: SessionStore['commit'] = (...args) => this.#step('commit', () => this.inner.commit(...args));
   rotate: SessionStore['rotate'] = (...args) => this.#step('rotate', () => this.inner.rotate(...args));
   destroy: SessionStore['destroy'] = (...args) => this.#step('destroy', () => this.inner.destroy(...args));
+  listByUser = async (userId: string): Promise<Map<string, SessionRecord>> =>
+    (await this.inner.listByUser?.(userId)) ?? new Map();
   count = (): Promise<number> => this.inner.count?.() ?? Promise.resolve(0);
   clear = async (): Promise<void> => this.inner.clear?.();
   sweep = (): Promise<number> => this.inner.sweep?.() ?? Promise.resolve(0);
