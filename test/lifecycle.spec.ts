@@ -272,6 +272,8 @@ onBothAdapters((adapter) => {
       expect(info).toEqual({
         id,
         userId: 'alice',
+        ip: '127.0.0.1',
+        userAgent: undefined,
         createdAt: new Date(served.clock.now),
         lastAccessedAt: new Date(served.clock.now),
         expiresAt: new Date(served.clock.now + 86_400_000),
