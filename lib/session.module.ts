@@ -18,6 +18,7 @@ import {
   ConfigurableModuleClass,
   MODULE_OPTIONS_TOKEN,
 } from './session.module-definition.js';
+import { SessionHealthIndicator } from './session/session-health.indicator.js';
 import { SessionLoaderGuard } from './session/session-loader.guard.js';
 import { SessionManager } from './session/session-manager.js';
 import { SessionInterceptor } from './session/session.interceptor.js';
@@ -49,6 +50,7 @@ import { SESSION_STORE } from './stores/session-store.js';
     SessionInterceptor,
     AuthenticatedGuard,
     SessionSockets,
+    SessionHealthIndicator,
     CsrfService,
     CsrfGuard,
     { provide: APP_GUARD, useClass: SessionLoaderGuard },
@@ -61,6 +63,7 @@ import { SESSION_STORE } from './stores/session-store.js';
     SessionMiddleware,
     SessionInterceptor,
     SessionSockets,
+    SessionHealthIndicator,
     AuthenticatedGuard,
     CsrfService,
     CsrfGuard,
