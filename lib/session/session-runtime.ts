@@ -50,6 +50,7 @@ export class SessionRuntime {
     this.carrier = new SessionCarrier(options, new KeyRing(options.secrets));
     this.maxSessionsPerUser = options.auth.maxSessionsPerUser;
     this.#storeTimeout = options.storeTimeout;
+    this.#used.add(options.store);
     this.#store = this.#put(options.store);
     this.now = options.clock;
     this.authKey = options.auth.key;
@@ -78,6 +79,7 @@ export class SessionRuntime {
   async useStore(store: SessionStore, migrate: boolean): Promise<void> {
     this.#check(checkedStore(store));
     await this.#bounded(store).ping();
+    this.#used.add(store);
     const present = this.#store;
     this.#store = this.#put(migrate ? new MigratingStore(store, present.store, present.quiet()) : store);
   }
@@ -91,7 +93,6 @@ export class SessionRuntime {
   #put(store: SessionStore): BoundedStore {
     this.#check(store);
     this.carrier.use(store);
-    this.#used.add(store);
     const { byValue } = this.carrier;
     if (byValue && !byValue.revocations) {
       this.logger.warn(

@@ -68,11 +68,6 @@ export class MigratingStore implements SessionStore {
     await this.from.ping?.();
   }
 
-  async close(): Promise<void> {
-    await this.to.close?.();
-    await this.from.close?.();
-  }
-
   #moving(id: string, run: () => Promise<'saved' | 'gone'>): Promise<'saved' | 'gone'> {
     return this.#turns.take(id, async () => {
       const outcome = await run();
