@@ -1,10 +1,36 @@
-import { MemoryStore } from 'nest-session';
-import { describeSessionStore } from 'nest-session/testing';
+import { CookieStore, MemoryStore, type SessionStore } from 'nest-session';
+import { describeSessionStore, type StorePower } from 'nest-session/testing';
+import { MigratingStore } from '../lib/stores/migrating.store.js';
+import { CookieJar } from './support/cookie-jar.js';
 
-describeSessionStore('MemoryStore', (clock) => new MemoryStore({ clock }), [
-  'listByUser',
-  'count',
-  'clear',
-  'sweep',
-  'close',
-]);
+const ALL: readonly StorePower[] = ['listByUser', 'count', 'clear', 'sweep'];
+
+describeSessionStore('MemoryStore', (clock) => new MemoryStore({ clock }), [...ALL, 'close']);
+
+describeSessionStore('a CookieStore, for what one process holds,', (clock) => new CookieStore({ clock }));
+
+describeSessionStore('a CookieStore with revocations, for what one process holds,', (clock) => {
+  return new CookieStore({ clock, revocations: new MemoryStore({ clock }) });
+});
+
+describeSessionStore(
+  'a CookieStore, its cookies in a browser,',
+  (clock) => new CookieJar(clock, new MemoryStore({ clock }), 4),
+);
+
+describeSessionStore(
+  'a store that sessions move to',
+  (clock) => new MigratingStore(new MemoryStore({ clock }), new MemoryStore({ clock })),
+  ALL,
+);
+
+describeSessionStore(
+  'a store that sessions move out of',
+  (clock) => {
+    const [to, from] = [new MemoryStore({ clock }), new MemoryStore({ clock })];
+    const create: SessionStore['create'] = async (id, record) =>
+      (await to.load(id)) ? 'exists' : from.create(id, record);
+    return Object.assign(new MigratingStore(to, from), { create });
+  },
+  ALL,
+);

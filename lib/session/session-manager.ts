@@ -67,13 +67,16 @@ export class SessionManager implements OnApplicationShutdown {
     return info;
   }
 
-  /** Ends the session with this public id, wherever it is in use; whether there was one. */
+  /**
+   * Ends the session with this public id, wherever it is in use; whether there was one. A CookieStore cannot know: it
+   * revokes the id, and says true.
+   */
   async revoke(id: string): Promise<boolean> {
     if (!isPublicId(id)) return false;
     const { byValue } = this.#runtime.carrier;
     if (byValue && !byValue.revocations)
       throw new SessionStoreUnsupportedError(byValue, 'revoke', NO_REVOCATIONS);
-    const removed = await this.#runtime.store.destroy(id);
+    const removed = (await this.#runtime.store.destroy(id)) || byValue !== undefined;
     if (removed) this.#runtime.emit({ type: 'destroyed', id });
     return removed;
   }

@@ -164,15 +164,12 @@ export class CookieStore implements SessionStore {
     return 'saved';
   }
 
+  /** One that is not held here may still be in a browser, so it is revoked all the same. */
   async destroy(id: string): Promise<boolean> {
-    if (!this.revocations && !this.#live(id)) return false;
+    const live = this.#live(id);
     const ended = await this.#revoke(id);
     this.#forget(id);
-    return ended;
-  }
-
-  async sweep(): Promise<number> {
-    return (await this.revocations?.sweep?.()) ?? 0;
+    return ended && live !== undefined;
   }
 
   async close(): Promise<void> {
