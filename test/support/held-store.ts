@@ -21,9 +21,11 @@ export class HeldStore implements SessionStore {
   readonly #holds = new Map<Operation, Hold[]>();
   readonly #failures = new Map<Operation, () => Promise<never>>();
   readonly inner: SessionStore;
+  readonly ping: SessionStore['ping'];
 
   constructor(inner: SessionStore | undefined, clock: () => number) {
     this.inner = inner ?? new MemoryStore({ clock });
+    if (this.inner.ping) this.ping = () => this.inner.ping?.() as Promise<void>;
   }
 
   /** The next such operation waits before it reaches the store. */
