@@ -3,7 +3,10 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parseDuration } from '../options/duration.js';
 import { SessionConfigurationError } from '../errors.js';
 import { type Expiring, ExpiryQueue } from './expiry-queue.js';
+import { mergedRecord } from './merged-record.js';
+import { FieldPacker, type PackedFields } from './packed-fields.js';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './session-store.js';
+import { ShardedMap } from './sharded-map.js';
 
 /** Options of {@link MemoryStore}. */
 export interface MemoryStoreOptions {
@@ -25,12 +28,13 @@ export interface MemoryStoreOptions {
   clock?: () => number;
 }
 
-interface Entry extends Expiring {
-  id: string;
-  createdAt: number;
+interface Entry extends Expiring, PackedFields {
+  readonly id: string;
+  readonly createdAt: number;
   lastAccessedAt: number;
   userId: string | undefined;
-  fields: Map<string, string>;
+  names: readonly string[];
+  texts: string | readonly string[];
 }
 
 /** Expired records removed before other work gets a turn. */
@@ -45,9 +49,11 @@ const outsideRequests = AsyncLocalStorage.snapshot();
  * a restart. Every operation is one synchronous step, and therefore atomic.
  */
 export class MemoryStore implements SessionStore {
-  readonly #sessions = new Map<string, Entry>();
+  readonly #sessions = new ShardedMap<Entry>();
   readonly #byExpiry = new ExpiryQueue<Entry>();
-  readonly #byUser = new Map<string, Set<Entry>>();
+  /** Most users have one session, and one needs no Set. */
+  readonly #byUser = new ShardedMap<Entry | Set<Entry>>();
+  readonly #packer = new FieldPacker();
   readonly #maxSessions: number;
   readonly #sweepInterval: number;
   readonly #clock: () => number;
@@ -67,7 +73,7 @@ export class MemoryStore implements SessionStore {
     if (this.#live(id)) return 'exists';
     this.#startSweeping();
     while (this.#sessions.size >= this.#maxSessions) this.#remove(this.#byExpiry.first as Entry);
-    this.#add(id, record, new Map(record.fields));
+    this.#add(id, record);
     return 'created';
   }
 
@@ -79,7 +85,7 @@ export class MemoryStore implements SessionStore {
       report?.('expired');
       return undefined;
     }
-    return copyOf(entry);
+    return this.#recordOf(entry);
   }
 
   async touch(id: string, expiresAt: number): Promise<'saved' | 'gone'> {
@@ -93,10 +99,20 @@ export class MemoryStore implements SessionStore {
   async commit(id: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
     const entry = this.#live(id);
     if (!entry) return 'gone';
-    this.#unlist(entry);
-    merge(entry, delta);
-    this.#list(entry);
-    this.#byExpiry.moved(entry);
+    const { lastAccessedAt, expiresAt, userId, fields } = mergedRecord(this.#recordOf(entry), delta);
+    if (userId !== entry.userId) this.#unlist(entry);
+    const { names, texts } = this.#packer.pack(fields);
+    entry.names = names;
+    entry.texts = texts;
+    entry.lastAccessedAt = lastAccessedAt;
+    if (userId !== entry.userId) {
+      entry.userId = userId;
+      this.#list(entry);
+    }
+    if (expiresAt !== entry.expiresAt) {
+      entry.expiresAt = expiresAt;
+      this.#byExpiry.moved(entry);
+    }
     return 'saved';
   }
 
@@ -104,8 +120,7 @@ export class MemoryStore implements SessionStore {
     const entry = this.#live(id);
     if (!entry) return 'gone';
     this.#remove(entry);
-    merge(entry, delta);
-    this.#add(newId, entry, entry.fields);
+    this.#add(newId, mergedRecord(this.#recordOf(entry), delta));
     return 'saved';
   }
 
@@ -117,8 +132,10 @@ export class MemoryStore implements SessionStore {
 
   async listByUser(userId: string): Promise<Map<string, SessionRecord>> {
     const now = this.#clock();
-    const live = [...(this.#byUser.get(userId) ?? [])].filter(({ expiresAt }) => expiresAt > now);
-    return new Map(live.map((entry) => [entry.id, copyOf(entry)]));
+    const listed = this.#byUser.get(userId) ?? new Set();
+    const entries = listed instanceof Set ? [...listed] : [listed];
+    const live = entries.filter(({ expiresAt }) => expiresAt > now);
+    return new Map(live.map((entry) => [entry.id, this.#recordOf(entry)]));
   }
 
   async count(): Promise<number> {
@@ -154,9 +171,9 @@ export class MemoryStore implements SessionStore {
     return undefined;
   }
 
-  #add(id: string, header: Omit<SessionRecord, 'fields'>, fields: Map<string, string>): void {
-    const { createdAt, lastAccessedAt, expiresAt, userId } = header;
-    const entry: Entry = { id, createdAt, lastAccessedAt, expiresAt, userId, fields, position: 0 };
+  #add(id: string, { createdAt, lastAccessedAt, expiresAt, userId, fields }: SessionRecord): void {
+    const { names, texts } = this.#packer.pack(fields);
+    const entry: Entry = { id, createdAt, lastAccessedAt, expiresAt, userId, names, texts, position: 0 };
     this.#sessions.set(id, entry);
     this.#byExpiry.add(entry);
     this.#list(entry);
@@ -171,29 +188,24 @@ export class MemoryStore implements SessionStore {
   #list(entry: Entry): void {
     if (entry.userId === undefined) return;
     const others = this.#byUser.get(entry.userId);
-    if (others) others.add(entry);
-    else this.#byUser.set(entry.userId, new Set([entry]));
+    if (others === undefined) this.#byUser.set(entry.userId, entry);
+    else if (others instanceof Set) others.add(entry);
+    else this.#byUser.set(entry.userId, new Set([others, entry]));
   }
 
   #unlist(entry: Entry): void {
     if (entry.userId === undefined) return;
     const others = this.#byUser.get(entry.userId);
-    if (others?.delete(entry) && others.size === 0) this.#byUser.delete(entry.userId);
+    if (others instanceof Set) others.delete(entry);
+    if (others === entry || (others instanceof Set && others.size === 0)) this.#byUser.delete(entry.userId);
+  }
+
+  #recordOf(entry: Entry): SessionRecord {
+    const { createdAt, lastAccessedAt, expiresAt, userId } = entry;
+    return { createdAt, lastAccessedAt, expiresAt, userId, fields: this.#packer.unpack(entry) };
   }
 
   #startSweeping(): void {
     this.#timer ??= outsideRequests(() => setInterval(() => void this.sweep(), this.#sweepInterval)).unref();
   }
-}
-
-function copyOf({ createdAt, lastAccessedAt, expiresAt, userId, fields }: Entry): SessionRecord {
-  return { createdAt, lastAccessedAt, expiresAt, userId, fields: new Map(fields) };
-}
-
-function merge(entry: Entry, { set, delete: removed, header }: SessionDelta): void {
-  for (const field of removed) entry.fields.delete(field);
-  for (const [field, text] of set) entry.fields.set(field, text);
-  entry.lastAccessedAt = header.lastAccessedAt ?? entry.lastAccessedAt;
-  entry.expiresAt = header.expiresAt ?? entry.expiresAt;
-  if (header.userId !== undefined) entry.userId = header.userId ?? undefined;
 }
