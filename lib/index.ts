@@ -29,6 +29,7 @@ export type { CsrfRefusal } from './csrf/csrf-decision.js';
 
 export { CookieStore, type CookieStoreOptions } from './stores/cookie.store.js';
 export { MemoryStore, type MemoryStoreOptions } from './stores/memory.store.js';
+export { mergedRecord } from './stores/merged-record.js';
 export { InjectSessionStore } from './stores/inject-session-store.decorator.js';
 export {
   SESSION_STORE,

@@ -4,13 +4,21 @@ import type { Readable } from 'node:stream';
 import { type IncomingMessage, request } from 'node:http';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import type { INestApplication } from '@nestjs/common';
+import { readSession, sessionCookie } from 'nest-session/testing';
+import { AppModule } from '../sample/login/app.module.js';
+import { deviceName } from '../sample/login/device-name.js';
 import { html } from '../sample/login/views/html.js';
-import { adapters, Browser, setCookies } from './support/app.js';
+import { adapters, Browser, createApp, setCookies } from './support/app.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const alice = { username: 'alice', password: 'wonderland' };
 
-/** The built sample as `npm start` runs it, with no environment set but the port. */
+const CHROME =
+  'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36';
+const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0';
+
+/** The built sample as `npm start` runs it, with no environment set but the port and what the test asks for. */
 class Sample {
   output = '';
 
@@ -20,12 +28,12 @@ class Sample {
     }
   }
 
-  static start(port: number, ...args: string[]): Sample {
+  static start(port: number, args: string[], variables: Record<string, string> = {}): Sample {
     const environment = Object.entries(process.env).filter(([name]) => !/^(SESSION|NODE)_|^PORT$/.test(name));
     return new Sample(
       spawn(process.execPath, ['sample/login/dist/main.js', ...args], {
         cwd: root,
-        env: { ...Object.fromEntries(environment), PORT: String(port) },
+        env: { ...Object.fromEntries(environment), PORT: String(port), ...variables },
         stdio: ['ignore', 'pipe', 'pipe'],
       }),
     );
@@ -55,33 +63,54 @@ class Sample {
   }
 }
 
+/** The token in a page's forms, the same in all of them. */
+async function tokenOn(browser: Browser, path: string): Promise<string> {
+  const tokens = [...(await browser.get(path)).text.matchAll(/name="_csrf" value="([^"]+)"/g)];
+  expect(new Set(tokens.map(([, token]) => token)).size).toBe(1);
+  return tokens[0][1];
+}
+
+/** Posts a form with the token of the page it stands on. */
+async function submitted(browser: Browser, path: string, form: object = {}, userAgent = CHROME) {
+  const _csrf = await tokenOn(browser, path === '/login' ? '/login' : '/');
+  return browser
+    .post(path)
+    .set('User-Agent', userAgent)
+    .type('form')
+    .send({ _csrf, ...form });
+}
+
+/** A browser in which alice is signed in. */
+async function signedIn(url: string, userAgent?: string): Promise<Browser> {
+  const browser = new Browser(url);
+  expect((await submitted(browser, '/login', alice, userAgent)).status).toBe(303);
+  return browser;
+}
+
+/** The devices on the page, one text each, and the ids by which they are signed out. */
+async function devicesOf(browser: Browser): Promise<{ texts: string[]; ids: string[] }> {
+  const { status, text } = await browser.get('/devices').set('User-Agent', CHROME);
+  expect(status).toBe(200);
+  return {
+    texts: text.split('<li>').slice(1),
+    ids: [...text.matchAll(/action="\/devices\/([0-9a-f]{64})\/revoke"/g)].map(([, id]) => id),
+  };
+}
+
 describe.each(adapters.map((adapter) => [adapter]))('The login sample on %s', (adapter) => {
+  const flags = adapter === 'fastify' ? ['--fastify'] : [];
   let sample: Sample;
   let url: string;
   let browser: Browser;
 
   beforeAll(async () => {
-    sample = Sample.start(0, ...(adapter === 'fastify' ? ['--fastify'] : []));
+    sample = Sample.start(0, flags);
     url = await sample.address();
   }, 30_000);
   afterAll(() => sample?.stop());
   beforeEach(() => (browser = new Browser(url)));
 
-  /** The token in a page's forms, the same in all of them. */
-  async function tokenOn(path: string): Promise<string> {
-    const tokens = [...(await browser.get(path)).text.matchAll(/name="_csrf" value="([^"]+)"/g)];
-    expect(new Set(tokens.map(([, token]) => token)).size).toBe(1);
-    return tokens[0][1];
-  }
-
-  /** Posts a form with the token of the page it stands on. */
-  async function submit(path: string, form: object = {}) {
-    const _csrf = await tokenOn(path === '/login' ? '/login' : '/');
-    return browser
-      .post(path)
-      .type('form')
-      .send({ _csrf, ...form });
-  }
+  const submit = (path: string, form: object = {}) => submitted(browser, path, form);
 
   /** Asks for the target as it is, which clients that take a URL would tidy up first. */
   async function exactly(target: string): Promise<void> {
@@ -141,8 +170,10 @@ describe.each(adapters.map((adapter) => [adapter]))('The login sample on %s', (a
     const forms = async (path: string) => (await browser.get(path)).text.split('<form').slice(1);
     const [asVisitor, login] = [await forms('/'), await forms('/login')];
     await signIn();
-    const pages = [asVisitor, login, await forms('/'), await forms('/dashboard')];
-    expect(pages.map((page) => page.length)).toEqual([1, 1, 2, 2]);
+    await submit('/devices/revoke-others');
+    await signedIn(url);
+    const pages = [asVisitor, login, await forms('/'), await forms('/dashboard'), await forms('/devices')];
+    expect(pages.map((page) => page.length)).toEqual([1, 1, 2, 2, 3]);
     for (const form of pages.flat()) {
       expect(form).toMatch(/^ [^>]*method="post"/);
       expect(form).toMatch(/<input type="hidden" name="_csrf" value="[\w-]{64}" \/>/);
@@ -187,11 +218,11 @@ describe.each(adapters.map((adapter) => [adapter]))('The login sample on %s', (a
   });
 
   it('refuses the token of another browser, and the one from before the login', async () => {
-    const before = await tokenOn('/');
+    const before = await tokenOn(browser, '/');
     await signIn();
     const own = browser;
     browser = new Browser(url);
-    const foreign = await tokenOn('/');
+    const foreign = await tokenOn(browser, '/');
     browser = own;
     for (const _csrf of [before, foreign]) {
       expect((await submit('/preferences', { theme: 'dark', _csrf })).status).toBe(403);
@@ -332,6 +363,151 @@ describe.each(adapters.map((adapter) => [adapter]))('The login sample on %s', (a
     },
   );
 
+  describe('the devices', () => {
+    let other: Browser;
+    beforeEach(async () => {
+      browser = await signedIn(url);
+      await submit('/devices/revoke-others');
+      await browser.get('/devices');
+      other = await signedIn(url, FIREFOX);
+    });
+    const turnedAway = async (visitor: Browser) =>
+      (await visitor.get('/dashboard')).headers.location === '/login';
+
+    it('are those where the user is signed in, this one first and marked', async () => {
+      const { texts, ids } = await devicesOf(browser);
+      expect(texts.map((text) => /<span title="([^"]*)">([^<]*)/.exec(text)?.slice(1))).toEqual([
+        [CHROME, 'Chrome on Windows'],
+        [FIREFOX, 'Firefox on Linux'],
+      ]);
+      expect(texts.map((text) => text.includes('This device'))).toEqual([true, false]);
+      for (const text of texts) expect(text).toContain('<dd>127.0.0.1</dd>');
+      expect(ids).toHaveLength(2);
+      expect((await browser.get('/devices')).headers['cache-control']).toBe('no-store');
+
+      // The same two, seen from the other.
+      const seen = await devicesOf(other);
+      expect(seen.ids).toEqual([...ids].reverse());
+      expect(seen.texts.map((text) => text.includes('This device'))).toEqual([true, false]);
+      for (const page of ['/', '/dashboard'])
+        expect((await browser.get(page)).text).toContain('href="/devices"');
+    });
+
+    it('are shown the last used first', async () => {
+      const [otherId] = (await devicesOf(other)).ids;
+      const latest = await signedIn(url);
+      const [latestId] = (await devicesOf(latest)).ids;
+      expect((await devicesOf(browser)).ids.slice(1)).toEqual([latestId, otherId]);
+    });
+
+    it('say no more of a hostile User-Agent than what it is', async () => {
+      const hostile = await signedIn(url, `Firefox/1 "><script>alert('&')</script>`);
+      const { text } = await browser.get('/devices');
+      expect(text).toContain(
+        'title="Firefox/1 &quot;&gt;&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;"',
+      );
+      expect(text).not.toContain('<script>');
+      expect(await turnedAway(hostile)).toBe(false);
+    });
+
+    it('can be signed out one by one', async () => {
+      const [, id] = (await devicesOf(browser)).ids;
+      const third = await signedIn(url);
+      const response = await submit(`/devices/${id}/revoke`);
+      expect(response.status).toBe(303);
+      expect(response.headers.location).toBe('/devices');
+      expect(await turnedAway(other)).toBe(true);
+      expect(await turnedAway(third)).toBe(false);
+
+      const { text } = await browser.get('/devices');
+      expect(text).toContain('<p class="message" role="status">Firefox on Linux is signed out.</p>');
+      expect(text).not.toContain(id);
+      expect((await browser.get('/devices')).text).not.toContain('is signed out.');
+      expect((await submit(`/devices/${id}/revoke`)).status).toBe(404);
+    });
+
+    it('can be signed out all but this one', async () => {
+      const third = await signedIn(url);
+      const response = await submit('/devices/revoke-others');
+      expect(response.status).toBe(303);
+      expect(response.headers.location).toBe('/devices');
+      expect([await turnedAway(other), await turnedAway(third)]).toEqual([true, true]);
+      const { text } = await browser.get('/devices');
+      expect(text).toContain('Other devices signed out: 2.');
+      expect(text).toContain('You are signed in nowhere else.');
+      expect(text).not.toContain('revoke-others');
+      expect((await devicesOf(browser)).ids).toHaveLength(1);
+    });
+
+    it('sign out this one as its own button would', async () => {
+      const [id] = (await devicesOf(browser)).ids;
+      const thief = browser.copy();
+      const response = await submit(`/devices/${id}/revoke`);
+      expect(response.status).toBe(303);
+      expect(response.headers.location).toBe('/');
+      expect((await browser.get('/')).text).toContain('You are signed out.');
+      expect([await turnedAway(browser), await turnedAway(thief)]).toEqual([true, true]);
+      expect(await turnedAway(other)).toBe(false);
+    });
+
+    it.each([undefined, 'x'.repeat(64)])(
+      'stay signed in after a form with the token %s, which does not say whether anybody is',
+      async (_csrf) => {
+        const [id, otherId] = (await devicesOf(browser)).ids;
+        const visitor = new Browser(url);
+        await visitor.get('/');
+        for (const path of ['revoke-others', `${id}/revoke`, `${otherId}/revoke`]) {
+          const [asUser, asVisitor] = await Promise.all(
+            [browser, visitor].map((who) => who.post(`/devices/${path}`).type('form').send({ _csrf })),
+          );
+          expect(asUser.status).toBe(403);
+          expect(setCookies(asUser)).toEqual([]);
+          expect([asVisitor.status, asVisitor.text]).toEqual([asUser.status, asUser.text]);
+        }
+        expect([await turnedAway(browser), await turnedAway(other)]).toEqual([false, false]);
+      },
+    );
+
+    it('are nothing to those who are not signed in', async () => {
+      const [id] = (await devicesOf(browser)).ids;
+      const visitor = new Browser(url);
+      const page = await visitor.get('/devices');
+      expect([page.status, page.headers.location]).toEqual([302, '/login']);
+      for (const path of ['/devices/revoke-others', `/devices/${id}/revoke`]) {
+        const response = await submitted(visitor, path);
+        expect([response.status, response.headers.location]).toEqual([303, '/login']);
+      }
+      expect([await turnedAway(browser), await turnedAway(other)]).toEqual([false, false]);
+    });
+  });
+
+  describe('on a store that cannot list', () => {
+    let inCookies: Sample;
+    let address: string;
+    beforeAll(async () => {
+      inCookies = Sample.start(0, flags, { SESSION_DRIVER: 'cookie' });
+      address = await inCookies.address();
+    }, 30_000);
+    afterAll(() => inCookies?.stop());
+
+    it('shows this device, says why no other, and signs it out', async () => {
+      browser = await signedIn(address);
+      const { text } = await browser.get('/devices').set('User-Agent', CHROME);
+      expect(text).toContain('Only this device is shown: the session store in use cannot list the others.');
+      expect(text).toContain('Chrome on Windows');
+      expect(text).toContain('<dd>127.0.0.1</dd>');
+      expect(text).not.toContain('revoke-others');
+
+      for (const path of ['revoke-others', `${'0'.repeat(64)}/revoke`])
+        expect((await submit(`/devices/${path}`)).status).toBe(404);
+      const { ids } = await devicesOf(browser);
+      expect(ids).toHaveLength(1);
+      expect((await submit(`/devices/${ids[0]}/revoke`)).headers.location).toBe('/');
+      expect((await browser.get('/dashboard')).headers.location).toBe('/login');
+      expect(inCookies.output).not.toContain('ERROR');
+    });
+  });
+
   const form = 'application/x-www-form-urlencoded';
   const bodies: [type: string | undefined, body: string][] = [
     [undefined, ''],
@@ -355,7 +531,7 @@ describe.each(adapters.map((adapter) => [adapter]))('The login sample on %s', (a
   it.each(bodies.map(([type, body]) => ({ type, body, start: /^.{0,60}/.exec(body)?.[0] })))(
     'takes the body $start of type $type without failing',
     async ({ type, body }) => {
-      const token = await tokenOn('/login');
+      const token = await tokenOn(browser, '/login');
       const cookie = [...browser.cookies].map((pair) => pair.join('=')).join('; ');
       async function send(path: string, headers: Record<string, string>) {
         const response = await fetch(url + path, {
@@ -377,7 +553,7 @@ describe.each(adapters.map((adapter) => [adapter]))('The login sample on %s', (a
   );
 
   it('says so when the port is in use, and how to choose another', async () => {
-    const second = Sample.start(Number(new URL(url).port), ...(adapter === 'fastify' ? ['--fastify'] : []));
+    const second = Sample.start(Number(new URL(url).port), flags);
     const [code] = await once(second.process, 'close');
     expect(code).toBe(1);
     expect(second.output).toMatch(/Port \d+ is in use\. Choose another: PORT=3001 npm start/);
@@ -395,12 +571,67 @@ describe.each(adapters.map((adapter) => [adapter]))('The login sample on %s', (a
   }, 10_000);
 });
 
+describe.each(adapters.map((adapter) => [adapter]))('Somebody else on %s', (adapter) => {
+  let app: INestApplication;
+  let url: string;
+  beforeAll(async () => {
+    app = await createApp(adapter, AppModule);
+    await app.listen(0, '127.0.0.1');
+    url = await app.getUrl();
+  });
+  afterAll(() => app?.close());
+
+  it('cannot sign a device out, nor tell its id from one that there is not', async () => {
+    const bob = await sessionCookie(app, { userId: 'bob' });
+    const { id = '' } = (await readSession(app, bob)) ?? {};
+    const browser = await signedIn(url);
+    expect((await devicesOf(browser)).ids).toHaveLength(1);
+
+    const answers = [];
+    for (const path of [id, '0'.repeat(64), 'x', '__proto__', '%00', id.toUpperCase()]) {
+      const { status, text, headers } = await submitted(browser, `/devices/${path}/revoke`);
+      answers.push({ status, text, cookies: setCookies({ headers }) });
+    }
+    expect(answers[0].status).toBe(404);
+    for (const answer of answers) expect(answer).toEqual(answers[0]);
+    await submitted(browser, '/devices/revoke-others');
+    expect((await readSession(app, bob))?.userId).toBe('bob');
+  });
+});
+
+it.each([
+  [CHROME, 'Chrome on Windows'],
+  [FIREFOX, 'Firefox on Linux'],
+  [`${CHROME} Edg/142.0.0.0`, 'Edge on Windows'],
+  [`${CHROME} OPR/124.0.0.0`, 'Opera on Windows'],
+  [CHROME.replace('Windows NT 10.0; Win64; x64', 'X11; CrOS x86_64 16328.0.0'), 'Chrome on ChromeOS'],
+  [CHROME.replace('Windows NT 10.0; Win64; x64', 'Linux; Android 16; Pixel 10'), 'Chrome on Android'],
+  [
+    'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 Safari/605.1.15',
+    'Safari on macOS',
+  ],
+  [
+    'Mozilla/5.0 (iPhone; CPU iPhone OS 18_7 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) CriOS/142.0 Mobile/15E148 Safari/604.1',
+    'Chrome on iOS',
+  ],
+  [
+    'Mozilla/5.0 (Linux; Android 16; SM-S931B) AppleWebKit/537.36 (KHTML, like Gecko) SamsungBrowser/29.0 Chrome/136.0.0.0 Mobile Safari/537.36',
+    'Samsung Internet on Android',
+  ],
+  ['curl/8.14.1', 'Unknown browser'],
+  ['', 'Unknown browser'],
+  [undefined, 'Unknown browser'],
+])('calls %s by the name people know', (userAgent, name) => {
+  expect(deviceName(userAgent)).toBe(name);
+});
+
 it('escapes what a page shows, wherever it stands in the markup', () => {
   const hostile = `"><script>alert('&')</script>`;
   const escaped = '&quot;&gt;&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;';
   expect(html`<p title="${hostile}">${hostile}</p>`.toString()).toBe(`<p title="${escaped}">${escaped}</p>`);
   const nested = html`<b>${'<'}</b>`;
   expect(html`<p>${nested}</p>`.toString()).toBe('<p><b>&lt;</b></p>');
+  expect(html`<p>${[nested, '>', undefined]}</p>`.toString()).toBe('<p><b>&lt;</b>&gt;</p>');
   expect(html`${undefined}${null}${0}${false}${['<']}`.toString()).toBe('0false&lt;');
   expect(html`${{ markup: '<b>', toString: () => '<i>' }}`.toString()).toBe('&lt;i&gt;');
 });

@@ -1,6 +1,6 @@
 import type { SessionDelta, SessionRecord } from './session-store.js';
 
-/** The record that a delta makes of another; neither is changed. */
+/** The record that a delta makes of another, for stores that write records whole; neither is changed. */
 export function mergedRecord(
   record: SessionRecord,
   { set, delete: removed, header }: SessionDelta,

@@ -2,6 +2,7 @@ import { Module } from '@nestjs/common';
 import { ConfigModule, type ConfigType } from '@nestjs/config';
 import { sessionConfig, SessionModule } from 'nest-session';
 import { AuthController } from './auth.controller.js';
+import { DevicesController } from './devices.controller.js';
 import { PagesController } from './pages.controller.js';
 import { PreferencesController } from './preferences.controller.js';
 import { UsersService } from './users.service.js';
@@ -27,7 +28,7 @@ declare module 'nest-session' {
       }),
     }),
   ],
-  controllers: [PagesController, AuthController, PreferencesController],
+  controllers: [PagesController, AuthController, DevicesController, PreferencesController],
   providers: [UsersService],
 })
 export class AppModule {}

@@ -1,21 +1,14 @@
-import { applyDecorators, Controller, Get, Header, UseGuards } from '@nestjs/common';
+import { Controller, Get, Header, UseGuards } from '@nestjs/common';
 import { AuthenticatedGuard, CsrfToken, Flash, Session, SkipSession } from 'nest-session';
 import { readFileSync } from 'node:fs';
+import { Page } from './page.decorator.js';
 import { dashboardPage, homePage, loginPage } from './views/pages.js';
 
 const style = readFileSync(new URL('style.css', import.meta.url), 'utf8');
 
-/** Pages say who is signed in, so no cache keeps them. */
-const Page = (path: string) =>
-  applyDecorators(
-    Get(path),
-    Header('Content-Type', 'text/html; charset=utf-8'),
-    Header('Cache-Control', 'no-store'),
-  );
-
 @Controller()
 export class PagesController {
-  @Page('/')
+  @Page()
   home(@Session() session: Session, @CsrfToken() token: string, @Flash('notice') notice?: string) {
     return homePage(session, token, notice);
   }

@@ -7,7 +7,10 @@ export class Html {
   }
 }
 
-/** A template whose values are escaped, unless they are templates themselves; nothing is shown for `undefined`. */
+/**
+ * A template whose values are escaped, unless they are templates themselves. Of a list, every value is shown, and
+ * nothing for `undefined`.
+ */
 export function html(markup: TemplateStringsArray, ...values: unknown[]): Html {
   return new Html(String.raw({ raw: markup }, ...values.map(escaped)));
 }
@@ -22,5 +25,6 @@ const ENTITIES: Record<string, string> = {
 
 function escaped(value: unknown): string {
   if (value instanceof Html) return value.toString();
+  if (Array.isArray(value)) return value.map(escaped).join('');
   return String(value ?? '').replace(/[&<>"']/g, (character) => ENTITIES[character]);
 }
