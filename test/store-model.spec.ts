@@ -8,7 +8,7 @@ type NewStore = (clock: () => number) => SessionStore;
 it.each<[string, NewStore]>([
   ['MemoryStore', (clock) => new MemoryStore({ clock })],
   ['CookieStore, for what one process holds,', (clock) => new CookieStore({ clock })],
-  ['CookieStore in a browser', (clock) => new CookieJar(clock, new MemoryStore({ clock }), 4)],
+  ['CookieStore in a browser', (clock) => new CookieJar(clock, new MemoryStore({ clock }), 3)],
   [
     'store that sessions move to',
     (clock) => new MigratingStore(new MemoryStore({ clock }), new MemoryStore({ clock })),

@@ -15,7 +15,7 @@ describeSessionStore('a CookieStore with revocations, for what one process holds
 
 describeSessionStore(
   'a CookieStore, its cookies in a browser,',
-  (clock) => new CookieJar(clock, new MemoryStore({ clock }), 4),
+  (clock) => new CookieJar(clock, new MemoryStore({ clock }), 3),
 );
 
 describeSessionStore(

@@ -5,15 +5,13 @@ import { type Identity, publicId, SessionSigner, type Verified } from '../crypto
 import { DUPLICATE, readCookie } from '../http/cookie-header.js';
 import { SessionCookie } from '../http/session-cookie.js';
 import type { ResolvedSessionOptions } from '../options/resolved-options.js';
-import { CookieStore } from '../stores/cookie.store.js';
+import { CookieStore, MOST_CHUNKS } from '../stores/cookie.store.js';
 import { MigratingStore } from '../stores/migrating.store.js';
 import { decodeRecord, encodeRecord } from '../stores/sealed-record.js';
 import type { SessionRecord, SessionStore } from '../stores/session-store.js';
 
 /** Browsers drop a cookie whose name and value are longer together (RFC 6265bis §5.6). */
 const LONGEST_COOKIE = 4096;
-/** The most cookies that a session is ever read from. */
-const MOST_CHUNKS = 4;
 /** Clocks of two servers may differ by so much: milliseconds. */
 const SKEW = 60_000;
 
@@ -83,6 +81,8 @@ export class SessionCarrier {
     secure: boolean,
     header: string | undefined,
   ): Map<string, string> {
+    // An answer that comes late must not bring back, or put in the place of a newer one, what has ended meanwhile.
+    if (this.#writing?.hasEnded(id)) return new Map();
     const name = this.cookie.name(secure);
     const parts = this.#writing
       ? this.#seal(this.#writing, name, id, secret, record)
@@ -106,7 +106,7 @@ export class SessionCarrier {
     const room =
       store.chunks === 1
         ? LONGEST_COOKIE - name.length
-        : store.chunks * (LONGEST_COOKIE - nameOf(name, 1).length) - '~4'.length;
+        : store.chunks * (LONGEST_COOKIE - nameOf(name, 1).length) - '~3'.length;
     const sealed = room - '1.'.length - this.#keys.ids[0].length - '.'.length;
     store.attach({
       clock,
@@ -118,12 +118,13 @@ export class SessionCarrier {
 
   #seal(store: CookieStore, name: string, id: string, secret: string, record: () => SessionRecord): string[] {
     const sealer = this.#sealers.get(store) as Sealer;
-    const held = store.held(id) ?? { record: record(), savedAt: this.#options.clock() };
-    const value = sealer.seal(name, encodeRecord({ secret, ...held }));
+    const held = store.held(id);
+    const savedAt = Math.max(this.#options.clock(), held?.savedAt ?? 0);
+    const value = sealer.seal(name, encodeRecord({ secret, savedAt, record: held?.record ?? record() }));
     if (name.length + value.length <= LONGEST_COOKIE) return [value];
     const size = LONGEST_COOKIE - nameOf(name, 1).length;
     // The first cookie also says how many there are.
-    const first = size - '~4'.length;
+    const first = size - '~3'.length;
     const parts = [value.slice(0, first)];
     for (let at = first; at < value.length; at += size) parts.push(value.slice(at, at + size));
     parts[0] += `~${parts.length}`;
@@ -143,7 +144,7 @@ export class SessionCarrier {
       const id = publicId(secret);
       // The limits are those of today, whatever they were when it was sealed.
       const expiresAt = Math.min(record.expiresAt, savedAt + maxAge, record.createdAt + absoluteMaxAge);
-      store.admit(id, { ...record, expiresAt }, savedAt);
+      store.admit(id, { ...record, expiresAt }, savedAt, record.expiresAt);
       return { id, secret, outdated: opened.outdated || store !== this.#writing, byValue: true };
     }
     return 'signature';
@@ -169,7 +170,7 @@ function nameOf(name: string, index: number): string {
 
 /** The value that a request carries in as many cookies as the first one says. */
 function joined(header: string, name: string, first: string): string | undefined {
-  const [, start, count] = /^([^~]*)~([2-4])$/.exec(first) ?? [];
+  const [, start, count] = /^([^~]*)~([23])$/.exec(first) ?? [];
   if (start === undefined) return first;
   let whole = start;
   for (let index = 1; index < Number(count); index++) {

@@ -193,6 +193,9 @@ export class SessionTransaction implements Passenger {
     return this.#turns.take(async () => {
       let removed = false;
       if (this.status === 'stored' || this.status === 'unavailable') {
+        // A session that is nowhere but in its cookie ends with that.
+        const { byValue } = this.runtime.carrier;
+        if (byValue && !byValue.revocations) this.reply.requireCookie();
         removed = await this.#store.destroy(this.id);
         if (removed) this.runtime.emit({ type: 'destroyed', id: this.id, userId: this.storedUser });
       }

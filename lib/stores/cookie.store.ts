@@ -14,8 +14,8 @@ export interface CookieStoreOptions {
    */
   revocations?: SessionStore;
   /**
-   * In how many cookies, 1 to 4, a session may travel; each holds some 3 KB of it. Servers and proxies cap all the
-   * headers of a request together, often at 8 KB.
+   * In how many cookies, 1 to 3, a session may travel; each holds some 3 KB of it. Servers and proxies cap all the
+   * headers of a request together, often at 8 KB, Node at 16 KB: a browser with more cookies than that is shut out.
    * @default 1
    */
   chunks?: number;
@@ -46,7 +46,12 @@ interface Held {
   readonly record: SessionRecord;
   /** When it was last changed, in milliseconds, and later than what it was changed from. */
   readonly savedAt: number;
+  /** When the last of its cookies expires that we know of; other processes may give them longer than this one. */
+  readonly knownUntil: number;
 }
+
+/** The most cookies that a session travels in. */
+export const MOST_CHUNKS = 3;
 
 /** How long a session that was in use is held, for other requests of its browser that are under way: milliseconds. */
 const HELD_FOR = 10_000;
@@ -79,8 +84,8 @@ export class CookieStore implements SessionStore {
 
   constructor(options: CookieStoreOptions = {}) {
     const { chunks = 1, audience = '', revocations, clock = Date.now } = options;
-    if (!Number.isInteger(chunks) || chunks < 1 || chunks > 4) {
-      throw SessionConfigurationError.value('CookieStore chunks', chunks, 'a whole number from 1 to 4');
+    if (!Number.isInteger(chunks) || chunks < 1 || chunks > MOST_CHUNKS) {
+      throw SessionConfigurationError.value('CookieStore chunks', chunks, 'a whole number from 1 to 3');
     }
     if (typeof audience !== 'string') {
       throw SessionConfigurationError.value('CookieStore audience', audience, 'text');
@@ -106,36 +111,47 @@ export class CookieStore implements SessionStore {
     this.#rules = rules;
   }
 
-  /** @internal A request has brought a session in its cookie. What is held may be newer; what has ended stays so. */
-  admit(id: string, record: SessionRecord, savedAt: number): void {
-    const now = this.#rules.clock();
-    const held = this.#held.get(id, now);
-    if (!this.#ended.get(id, now) && (!held || held.savedAt < savedAt))
-      this.#held.set(id, { record, savedAt }, now);
+  /**
+   * @internal A request has brought a session in its cookie. What is held may be newer, and what has ended stays so.
+   * `record` has the limits of this process, `knownUntil` is what the cookie says.
+   */
+  admit(id: string, record: SessionRecord, savedAt: number, knownUntil = record.expiresAt): void {
+    const held = this.#held.get(id, this.#now);
+    if (this.hasEnded(id) || (held && held.savedAt >= savedAt)) return;
+    this.#held.set(id, { record, savedAt, knownUntil }, this.#now);
   }
 
   /** @internal What is to be sealed into the next cookie, if it is still held. */
   held(id: string): Held | undefined {
-    return this.#held.get(id, this.#rules.clock());
+    return this.#held.get(id, this.#now);
+  }
+
+  /** @internal Whether this process knows that the session has ended: no cookie is to speak of it any more. */
+  hasEnded(id: string): boolean {
+    return this.#ended.get(id, this.#now) !== undefined;
   }
 
   async create(id: string, record: SessionRecord): Promise<'created' | 'exists'> {
     if (this.#live(id)) return 'exists';
     const { expiresAt, createdAt, lastAccessedAt, userId } = record;
-    if (this.#ended.get(id, this.#rules.clock())) await this.#revive(id);
-    this.#hold(id, { createdAt, lastAccessedAt, expiresAt, userId, fields: new Map(record.fields) });
+    const created = { createdAt, lastAccessedAt, expiresAt, userId, fields: new Map(record.fields) };
+    this.#requireRoom(created);
+    if (this.hasEnded(id)) await this.#revive(id);
+    this.#hold(id, created);
     return 'created';
   }
 
   async load(id: string, report?: (why: DeadRecord) => void): Promise<SessionRecord | undefined> {
     const held = this.held(id);
-    if (held && held.record.expiresAt <= this.#rules.clock()) {
-      this.#forget(id);
+    if (held && held.record.expiresAt <= this.#now) {
+      // Not the end of the session: another cookie of it may be younger.
+      this.#held.delete(id);
       report?.('expired');
       return undefined;
     }
-    if (!held || (await this.#wasRevoked(id))) return undefined;
-    const record = this.#live(id);
+    if (!held) return undefined;
+    await this.#askRevocations(id);
+    const record = this.#current(id, held.record);
     return record && { ...record, fields: new Map(record.fields) };
   }
 
@@ -144,20 +160,24 @@ export class CookieStore implements SessionStore {
   }
 
   async commit(id: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
-    if (!this.#live(id) || (await this.#wasRevoked(id))) return 'gone';
-    const record = this.#live(id);
+    const before = this.#live(id);
+    if (!before) return 'gone';
+    await this.#askRevocations(id);
+    const record = this.#current(id, before);
     if (!record) return 'gone';
-    this.#hold(id, mergedRecord(record, delta));
+    const next = mergedRecord(record, delta);
+    this.#requireRoom(next, record);
+    this.#hold(id, next);
     return 'saved';
   }
 
   async rotate(id: string, newId: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
     const before = this.#live(id);
     if (!before) return 'gone';
-    this.#measure(mergedRecord(before, delta));
+    this.#requireRoom(mergedRecord(before, delta), before);
     // Of all that end this session, here or in another process, one finds it not ended yet.
     if (!(await this.#revoke(id))) return 'gone';
-    // A commit may have come in between.
+    // A commit may have come in between, and whatever is in the session now moves: the old cookie is no good any more.
     const record = this.#live(id) ?? before;
     this.#forget(id);
     this.#hold(newId, mergedRecord(record, delta));
@@ -176,26 +196,40 @@ export class CookieStore implements SessionStore {
     await this.revocations?.close?.();
   }
 
+  get #now(): number {
+    return this.#rules.clock();
+  }
+
   #live(id: string): SessionRecord | undefined {
     const record = this.held(id)?.record;
-    return record && record.expiresAt > this.#rules.clock() ? record : undefined;
+    return record && record.expiresAt > this.#now ? record : undefined;
   }
 
   #hold(id: string, record: SessionRecord): void {
-    this.#measure(record);
-    const now = this.#rules.clock();
-    this.#held.set(id, { record, savedAt: Math.max(now, (this.held(id)?.savedAt ?? 0) + 1) }, now);
+    const { savedAt = 0, knownUntil = 0 } = this.held(id) ?? {};
+    this.#held.set(
+      id,
+      {
+        record,
+        savedAt: Math.max(this.#now, savedAt + 1),
+        knownUntil: Math.max(knownUntil, record.expiresAt),
+      },
+      this.#now,
+    );
   }
 
   #forget(id: string): void {
     this.#held.delete(id);
-    this.#ended.set(id, true, this.#rules.clock());
+    this.#ended.set(id, true, this.#now);
   }
 
-  async #wasRevoked(id: string): Promise<boolean> {
-    if (!(await this.revocations?.load(revocationOf(id)))) return false;
-    this.#forget(id);
-    return true;
+  async #askRevocations(id: string): Promise<void> {
+    if (await this.revocations?.load(revocationOf(id))) this.#forget(id);
+  }
+
+  /** The record as it is now. One that is held no longer, while something was waited for, has not changed. */
+  #current(id: string, before: SessionRecord): SessionRecord | undefined {
+    return this.hasEnded(id) ? undefined : (this.#live(id) ?? before);
   }
 
   /** An id that ended and is created once more. */
@@ -206,35 +240,40 @@ export class CookieStore implements SessionStore {
 
   /** Whether it had not been revoked yet. */
   async #revoke(id: string): Promise<boolean> {
-    const now = this.#rules.clock();
+    const now = this.#now;
     if (!this.revocations) {
-      if (this.#ended.get(id, now)) return false;
+      if (this.hasEnded(id)) return false;
       this.#ended.set(id, true, now);
       return true;
     }
     // From now on nobody extends it, so no copy of its cookie lives longer than this; a minute for clocks that differ.
-    const expiresAt = now + this.#rules.maxAge + 60_000;
-    const record = { createdAt: now, lastAccessedAt: now, expiresAt, fields: new Map() };
+    const until = Math.max(this.held(id)?.knownUntil ?? 0, now + this.#rules.maxAge);
+    const record = { createdAt: now, lastAccessedAt: now, expiresAt: until + 60_000, fields: new Map() };
     return (await this.revocations.create(revocationOf(id), record)) === 'created';
   }
 
-  #measure(record: SessionRecord): void {
-    const { capacity, secret, clock } = this.#rules;
-    const size = Buffer.byteLength(encodeRecord({ secret, savedAt: clock(), record }));
-    if (size <= capacity) return;
-    let largest = '';
-    for (const [field, text] of record.fields) {
-      if (text.length > (record.fields.get(largest)?.length ?? -1)) largest = field;
-    }
+  /** What is too large may still shrink, and be extended: there may have been room for more when it was written. */
+  #requireRoom(record: SessionRecord, before?: SessionRecord): void {
+    const { capacity } = this.#rules;
+    const size = this.#size(record);
+    if (size <= capacity || (before && size <= this.#size(before))) return;
+    const bytes = (field: string): number =>
+      Buffer.byteLength(field) + Buffer.byteLength(record.fields.get(field) ?? '');
+    const largest = [...record.fields.keys()].reduce((a, b) => (bytes(b) > bytes(a) ? b : a), '');
     throw new SessionTooLargeError(
       largest.replace(/^data:/, '').replace(/^flash:/, 'flash.'),
       size,
       capacity,
-      this.chunks < 4
+      this.chunks < MOST_CHUNKS
         ? 'Keep it elsewhere and put its id into the session, let the session travel in several cookies ' +
             `(new CookieStore({ chunks: ${this.chunks + 1} })), or use a store on the server.`
         : 'Keep it elsewhere and put its id into the session, or use a store on the server.',
     );
+  }
+
+  /** Bytes. */
+  #size(record: SessionRecord): number {
+    return Buffer.byteLength(encodeRecord({ secret: this.#rules.secret, savedAt: this.#now, record }));
   }
 }
 
