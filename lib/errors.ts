@@ -49,7 +49,7 @@ export class SessionStoreUnsupportedError extends Error {
   constructor(
     store: object,
     power: string,
-    remedy = 'Implement it on the store, or use a store that has it, such as MemoryStore.',
+    remedy = 'Use a store that has it, such as MemoryStore, or implement it on a store of your own.',
   ) {
     super(`${store.constructor.name} has no ${power}(). ${remedy}`);
   }

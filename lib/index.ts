@@ -28,6 +28,7 @@ export { CsrfService } from './csrf/csrf.service.js';
 export type { CsrfRefusal } from './csrf/csrf-decision.js';
 
 export { CookieStore, type CookieStoreOptions } from './stores/cookie.store.js';
+export { FileStore, type FileStoreOptions } from './stores/file.store.js';
 export { MemoryStore, type MemoryStoreOptions } from './stores/memory.store.js';
 export { mergedRecord } from './stores/merged-record.js';
 export { InjectSessionStore } from './stores/inject-session-store.decorator.js';

@@ -5,6 +5,8 @@ export default {
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: {
     '^nest-session$': '<rootDir>/lib/index.ts',
+    '^nest-session/redis$': '<rootDir>/lib/stores/redis/index.ts',
+    '^nest-session/solidb$': '<rootDir>/lib/stores/solidb/index.ts',
     '^nest-session/testing$': '<rootDir>/lib/testing/index.ts',
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },

@@ -3,7 +3,10 @@ import { registerAs } from '@nestjs/config';
 import { randomBytes } from 'node:crypto';
 import { SessionConfigurationError } from '../errors.js';
 import { CookieStore } from '../stores/cookie.store.js';
+import { FileStore } from '../stores/file.store.js';
+import { RedisStore } from '../stores/redis/index.js';
 import { MemoryStore } from '../stores/memory.store.js';
+import { SolidbStore } from '../stores/solidb/index.js';
 import type { SessionStore } from '../stores/session-store.js';
 import { resolveOptions } from './resolved-options.js';
 import type { SessionCookieOptions, SessionModuleOptions } from './session-module-options.js';
@@ -11,7 +14,20 @@ import type { SessionCookieOptions, SessionModuleOptions } from './session-modul
 /** What each `SESSION_DRIVER` builds. */
 const DRIVERS: Readonly<Record<string, () => SessionStore>> = {
   memory: () => new MemoryStore(),
+  file: () => new FileStore({ directory: variable('SESSION_FILE_DIRECTORY') }),
   cookie: () => new CookieStore(),
+  redis: () =>
+    RedisStore.fromUrl(variable('SESSION_REDIS_URL') as string, { prefix: variable('SESSION_REDIS_PREFIX') }),
+  solidb: () =>
+    new SolidbStore({
+      url: variable('SESSION_SOLIDB_URL') as string,
+      database: variable('SESSION_SOLIDB_DATABASE') as string,
+      collection: variable('SESSION_SOLIDB_COLLECTION'),
+      apiKey: variable('SESSION_SOLIDB_API_KEY'),
+      username: variable('SESSION_SOLIDB_USERNAME'),
+      password: variable('SESSION_SOLIDB_PASSWORD'),
+      allowInsecure: flag('SESSION_SOLIDB_ALLOW_INSECURE') === true,
+    }),
 };
 
 /** Which variable each option comes from, so that an error names what the operator wrote. */
@@ -24,6 +40,16 @@ const VARIABLES: Readonly<Record<string, string>> = {
   'cookie.sameSite': 'SESSION_SAMESITE',
   'cookie.secure': 'SESSION_SECURE',
   'cookie.hostPrefix': 'SESSION_HOST_PREFIX',
+  'FileStore directory': 'SESSION_FILE_DIRECTORY',
+  'RedisStore url': 'SESSION_REDIS_URL',
+  'RedisStore prefix': 'SESSION_REDIS_PREFIX',
+  'SolidbStore url': 'SESSION_SOLIDB_URL',
+  'SolidbStore database': 'SESSION_SOLIDB_DATABASE',
+  'SolidbStore collection': 'SESSION_SOLIDB_COLLECTION',
+  'SolidbStore apiKey': 'SESSION_SOLIDB_API_KEY',
+  'SolidbStore username': 'SESSION_SOLIDB_USERNAME',
+  'SolidbStore password': 'SESSION_SOLIDB_PASSWORD',
+  'SolidbStore allowInsecure': 'SESSION_SOLIDB_ALLOW_INSECURE',
 };
 
 /**
@@ -35,8 +61,22 @@ const VARIABLES: Readonly<Record<string, string>> = {
  */
 export const sessionConfig = registerAs('session', (): SessionModuleOptions => {
   const given = secrets();
-  const options: SessionModuleOptions = {
-    secret: given ?? randomBytes(32).toString('base64url'),
+  const options = inTermsOfVariables(() => {
+    const read = fromEnvironment(given ?? randomBytes(32).toString('base64url'));
+    resolveOptions(read);
+    return read;
+  });
+  if (!given) {
+    new Logger('SessionModule').warn(
+      'SESSION_SECRET is not set. Using a random one: every session ends when this process does.',
+    );
+  }
+  return options;
+});
+
+function fromEnvironment(secret: string | string[]): SessionModuleOptions {
+  return {
+    secret,
     store: driver(),
     maxAge: variable('SESSION_MAX_AGE'),
     absoluteMaxAge: variable('SESSION_ABSOLUTE_MAX_AGE'),
@@ -48,18 +88,7 @@ export const sessionConfig = registerAs('session', (): SessionModuleOptions => {
       hostPrefix: flag('SESSION_HOST_PREFIX'),
     },
   };
-  try {
-    resolveOptions(options);
-  } catch (error) {
-    throw error instanceof SessionConfigurationError ? inTermsOfVariables(error) : error;
-  }
-  if (!given) {
-    new Logger('SessionModule').warn(
-      'SESSION_SECRET is not set. Using a random one: every session ends when this process does.',
-    );
-  }
-  return options;
-});
+}
 
 /** A variable's value; one that is set to nothing counts as not set. */
 function variable(name: string): string | undefined {
@@ -105,12 +134,18 @@ function flag(name: string): boolean | 'auto' | undefined {
   }
 }
 
-function inTermsOfVariables(error: SessionConfigurationError): SessionConfigurationError {
-  const [, name, index = ''] = /^(.+?)(\[\d+\])?$/.exec(error.option) ?? [];
-  const variableName = VARIABLES[name];
-  if (!variableName) return error;
-  return new SessionConfigurationError(
-    variableName + index,
-    error.message.slice(`Session option ${error.option}: `.length, -1),
-  );
+/** Whatever is wrong with an option is wrong with the variable it came from. */
+function inTermsOfVariables<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof SessionConfigurationError)) throw error;
+    const [, name, index = ''] = /^(.+?)(\[\d+\])?$/.exec(error.option) ?? [];
+    const variableName = VARIABLES[name];
+    if (!variableName) throw error;
+    throw new SessionConfigurationError(
+      variableName + index,
+      error.message.slice(`Session option ${error.option}: `.length, -1),
+    );
+  }
 }

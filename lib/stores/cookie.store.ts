@@ -25,8 +25,8 @@ export interface CookieStoreOptions {
    */
   audience?: string;
   /**
-   * The current time in milliseconds; for tests.
-   * @default the module's clock
+   * The current time in milliseconds, where there is no application whose clock it would be; for tests.
+   * @default Date.now
    */
   clock?: () => number;
 }
@@ -175,7 +175,7 @@ export class CookieStore implements SessionStore {
     const before = this.#live(id);
     if (!before) return 'gone';
     this.#requireRoom(mergedRecord(before, delta), before);
-    // Of all that end this session, here or in another process, one finds it not ended yet.
+    // Of all that end this session, here or (with revocations) in another process, one finds it not ended yet.
     if (!(await this.#revoke(id))) return 'gone';
     // A commit may have come in between, and whatever is in the session now moves: the old cookie is no good any more.
     const record = this.#live(id) ?? before;

@@ -1,0 +1,180 @@
+import { accessSync, chmodSync, constants, type Dirent, lstatSync, mkdirSync, readdirSync } from 'node:fs';
+import { chmod, lstat, mkdir, open, readdir, rename, rm, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { SessionConfigurationError } from '../errors.js';
+import { thisHolder } from './file-holder.js';
+
+/** The largest document that is read or written, in bytes. */
+const MAX_BYTES = 8 * 1024 * 1024;
+
+/** What opening a link (O_NOFOLLOW), a socket or a device without a driver fails with. */
+const NO_FILE = ['ELOOP', 'EMLINK', 'ENXIO', 'ENODEV', 'EOPNOTSUPP'];
+
+const OPTION = 'FileStore directory';
+
+let temporaries = 0;
+
+/** Whether a file system operation failed with one of the codes. */
+export function failedWith(error: unknown, ...codes: string[]): boolean {
+  return codes.includes((error as NodeJS.ErrnoException).code ?? '');
+}
+
+/**
+ * Makes the directory and its `folders` what nobody else can write to, or throws {@link SessionConfigurationError}:
+ * each is created with mode 0700, or is ours, a directory and no link, closed to the writes of others, and holds no
+ * folder that is a link.
+ */
+export function checkDirectory(directory: string, folders: readonly string[]): void {
+  try {
+    checkFolder(directory);
+    if (mkdirSync(directory, { recursive: true, mode: 0o700 })) chmodSync(directory, 0o700);
+    for (const folder of folders) checkFolder(join(directory, folder));
+    accessSync(directory, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (error) {
+    if (error instanceof SessionConfigurationError) throw error;
+    throw new SessionConfigurationError(OPTION, `it cannot be used: ${(error as Error).message}`);
+  }
+}
+
+function checkFolder(path: string): void {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (!stat) return;
+  const refuse = (problem: string): never => {
+    throw new SessionConfigurationError(OPTION, `${path} ${problem}`);
+  };
+  if (stat.isSymbolicLink()) refuse('is a symbolic link; name the directory it leads to');
+  if (!stat.isDirectory()) refuse('is no directory; move it away, or name another');
+  // Windows has neither owners nor modes that could be asked for here.
+  const user = process.getuid?.();
+  if (user !== undefined) {
+    if (stat.uid !== user) refuse(`belongs to user ${stat.uid}, and this process to user ${user}; chown it`);
+    if (stat.mode & 0o022) refuse(`can be written to by others; run: chmod 700 '${path}'`);
+  }
+  const link = readdirSync(path, { withFileTypes: true }).find(
+    (entry) => entry.isSymbolicLink() && /^[0-9a-f]{2}$/.test(entry.name),
+  );
+  if (link) refuse(`holds a symbolic link, ${link.name}, where a folder belongs; remove it`);
+}
+
+/** Creates a folder and those above it, with mode 0700 whatever the umask. */
+export async function makeFolder(path: string, durable: boolean): Promise<void> {
+  try {
+    await mkdir(path, 0o700);
+    await chmod(path, 0o700);
+    if (durable) await syncFolder(dirname(path));
+  } catch (error) {
+    if (failedWith(error, 'EEXIST')) return;
+    if (!failedWith(error, 'ENOENT')) throw error;
+    await makeFolder(dirname(path), durable);
+    await makeFolder(path, durable);
+  }
+}
+
+/** What is in a folder; nothing, if there is none. */
+export async function listFolder(path: string): Promise<Dirent[]> {
+  try {
+    return await readdir(path, { withFileTypes: true });
+  } catch (error) {
+    if (failedWith(error, 'ENOENT')) return [];
+    throw error;
+  }
+}
+
+/**
+ * The text of a regular file; undefined if there is none. Empty for anything else that has the name: a link, a FIFO,
+ * a folder, a device or a file above the limit is not followed, not waited for and not read.
+ */
+export async function readGuarded(path: string): Promise<string | undefined> {
+  try {
+    const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+    const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    try {
+      const stat = await file.stat();
+      if (!stat.isFile() || stat.size > MAX_BYTES) return '';
+      const bytes = Buffer.allocUnsafe(stat.size);
+      let length = 0;
+      for (let read = -1; read !== 0 && length < bytes.length; length += read) {
+        ({ bytesRead: read } = await file.read(bytes, length, bytes.length - length, length));
+      }
+      return bytes.toString('utf8', 0, length);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (failedWith(error, 'ENOENT')) return undefined;
+    if (failedWith(error, ...NO_FILE)) return '';
+    throw error;
+  }
+}
+
+/**
+ * Puts a whole file in the place of what was there, or leaves that as it is and rejects. `durable`: what was written
+ * outlives a loss of power, once the promise has settled.
+ */
+export async function replaceFile(path: string, text: string, durable: boolean): Promise<void> {
+  const bytes = Buffer.from(text);
+  if (bytes.length > MAX_BYTES) {
+    throw new Error(
+      `A session of ${bytes.length} bytes is too large: FileStore keeps ${MAX_BYTES} at most. Store less in it.`,
+    );
+  }
+  const temporary = await writeTemporary(path, bytes, durable);
+  try {
+    await rename(temporary, path);
+  } catch (error) {
+    await discard(temporary);
+    throw error;
+  }
+  if (durable) await syncFolder(dirname(path));
+}
+
+/** Rejects if a file could not be written at `path`. */
+export async function tryToWrite(path: string): Promise<void> {
+  await unlink(await writeTemporary(path, Buffer.from('ping'), false));
+}
+
+/** Removes whatever is at `path`, links themselves and not what they lead to; folders stay. */
+export async function removeEntry(path: string, durable: boolean): Promise<void> {
+  try {
+    await unlink(path);
+  } catch (error) {
+    if (failedWith(error, 'ENOENT')) return;
+    // Linux says EISDIR, others EPERM, which may mean something else.
+    if ((await lstat(path)).isDirectory()) return;
+    throw error;
+  }
+  if (durable) await syncFolder(dirname(path));
+}
+
+/** Makes what a folder lists outlive a loss of power. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, constants.O_RDONLY);
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** In the same folder, so that a rename is all it takes; named by its maker, so that others know a stray. */
+async function writeTemporary(path: string, bytes: Buffer, durable: boolean): Promise<string> {
+  const temporary = `${path}.${thisHolder()}.${temporaries++}.tmp`;
+  const file = await open(temporary, 'wx', 0o600);
+  try {
+    try {
+      await file.writeFile(bytes);
+      if (durable) await file.sync();
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    await discard(temporary);
+    throw error;
+  }
+  return temporary;
+}
+
+/** A stray that cannot be removed is swept up later; the error that led here is the one to tell of. */
+async function discard(temporary: string): Promise<void> {
+  await rm(temporary, { force: true }).catch(() => undefined);
+}

@@ -1,0 +1,50 @@
+import { createHash } from 'node:crypto';
+import type { SessionRecord } from './session-store.js';
+
+/** A session as a document holds it: the record, and the id that its name cannot be turned back into. */
+export interface StoredSession {
+  readonly id: string;
+  readonly record: SessionRecord;
+}
+
+/** What an id of a session, or a user, is called on the disk: SHA-256 in hex, whatever the id consists of. */
+export function nameOf(id: string): string {
+  return createHash('sha256').update(id).digest('hex');
+}
+
+/** A session as JSON for people to read. */
+export function encodeDocument({ id, record }: StoredSession): string {
+  const { createdAt, lastAccessedAt, expiresAt, userId, fields } = record;
+  const document = { version: 1, id, createdAt, lastAccessedAt, expiresAt, userId };
+  return `${JSON.stringify({ ...document, fields: Object.fromEntries(fields) }, undefined, 2)}\n`;
+}
+
+/** The session in a document called `name`; undefined for any text that {@link encodeDocument} did not write for it. */
+export function decodeDocument(text: string, name: string): StoredSession | undefined {
+  const document = parse(text);
+  if (!isObject(document)) return undefined;
+  const { version, id, createdAt, lastAccessedAt, expiresAt, userId, fields } = document;
+  const sound =
+    version === 1 &&
+    typeof id === 'string' &&
+    nameOf(id) === name &&
+    [createdAt, lastAccessedAt, expiresAt].every(Number.isSafeInteger) &&
+    (userId === undefined || typeof userId === 'string') &&
+    isObject(fields) &&
+    Object.values(fields).every((field) => typeof field === 'string');
+  if (!sound) return undefined;
+  const header = { createdAt, lastAccessedAt, expiresAt, userId } as Omit<SessionRecord, 'fields'>;
+  return { id, record: { ...header, fields: new Map(Object.entries(fields) as [string, string][]) } };
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,86 @@
+import { Logger } from '@nestjs/common';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { removeEntry } from './file-access.js';
+import { hasDied } from './file-holder.js';
+import { breakIfDead, LOCK_SUFFIX } from './file-lock.js';
+import { DOCUMENT, type FileSessions, isDead, isOf, SHARDS } from './file-sessions.js';
+
+/** What a temporary is called after its session's name; the holder is in the middle. */
+const TEMPORARY_SUFFIX = /^\.json\.(.+)\.\d+\.tmp$/;
+
+// See memory.store.ts: a timer made in a request would hold what that request's AsyncLocalStorage holds.
+const outsideRequests = AsyncLocalStorage.snapshot();
+
+/** Removes what has expired, what is no session, and what the dead left behind; it knows them by their names alone. */
+export class FileSweeper {
+  readonly #logger = new Logger('FileStore');
+  #timer: NodeJS.Timeout | undefined;
+  #walk: Promise<unknown> | undefined;
+  #failed = false;
+
+  constructor(private readonly sessions: FileSessions) {}
+
+  /** Sweeps one shard after the other, all of them within `interval` milliseconds, in the background. */
+  start(interval: number): void {
+    // Processes that share the directory are not to walk it in step.
+    let shard = Math.floor(Math.random() * SHARDS.length);
+    const tick = (): void => {
+      if (this.#walk) return;
+      shard = (shard + 1) % SHARDS.length;
+      this.#walk = this.#sweepQuietly(SHARDS[shard]).finally(() => (this.#walk = undefined));
+    };
+    this.#timer = outsideRequests(() => setInterval(tick, interval / SHARDS.length)).unref();
+  }
+
+  /** Ends the background, after the file it is at. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    await this.#walk;
+  }
+
+  /** Sweeps everything now; how many sessions had expired. */
+  async sweep(): Promise<number> {
+    let expired = 0;
+    for (const shard of SHARDS) {
+      for await (const state of this.#sweep(shard)) if (state === 'expired') expired++;
+    }
+    return expired;
+  }
+
+  async #sweepQuietly(shard: string): Promise<void> {
+    try {
+      for await (const _ of this.#sweep(shard)) if (!this.#timer) return;
+      this.#failed = false;
+    } catch (error) {
+      // Once, until it works again: it would be said many times a minute.
+      if (!this.#failed) this.#logger.warn(`Expired sessions cannot be removed: ${String(error)}`);
+      this.#failed = true;
+    }
+  }
+
+  /** One file at a time, so that what serves requests has its turn in between; what became of each. */
+  async *#sweep(shard: string): AsyncGenerator<string | undefined> {
+    for (const file of await this.sessions.filesIn(shard)) yield await this.#sweepFile(file);
+    for (const user of await this.sessions.users.usersIn(shard)) {
+      for (const name of await this.sessions.users.sessionsOf(user)) {
+        yield undefined;
+        if (!isOf(user, await this.sessions.readLive(name))) await this.sessions.correct(user, name);
+      }
+    }
+  }
+
+  async #sweepFile(file: string): Promise<string | undefined> {
+    const [name, suffix] = [file.slice(0, 64), file.slice(64)];
+    if (DOCUMENT.test(file)) {
+      const found = await this.sessions.read(name);
+      if (found && isDead(found)) return (await this.sessions.erase(name, isDead))?.state;
+    } else if (/^[0-9a-f]{64}$/.test(name)) {
+      const path = this.sessions.path(name, suffix);
+      const maker = TEMPORARY_SUFFIX.exec(suffix)?.[1];
+      if (LOCK_SUFFIX.test(suffix)) await breakIfDead(path, this.sessions.path(name, '.lock'));
+      else if (maker !== undefined && (await hasDied(maker, path))) await removeEntry(path, false);
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,2 @@
+export { SolidbStore } from './solidb.store.js';
+export type { SolidbStoreOptions } from './solidb-options.js';

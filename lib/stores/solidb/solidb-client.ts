@@ -1,0 +1,165 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { readJson } from './json-answer.js';
+import { LoginRefusedError, SharedToken, type Token } from './shared-token.js';
+import type { ResolvedSolidbOptions, SolidbCredentials } from './solidb-options.js';
+import { TimeBudget } from './time-budget.js';
+
+/** What the server made of a request: the body of a success, or the name of its error. */
+export interface Answer {
+  readonly status: number;
+  readonly body: Record<string, unknown>;
+  /** The `type` in an error's body, such as `DocumentNotFound`. */
+  readonly error?: string;
+}
+
+export interface Request {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  /** Below the server's address. */
+  readonly path: string;
+  readonly body?: object;
+  /** The revision that the document must have, for a PUT. */
+  readonly revision?: string;
+}
+
+/** The longest that a server may ask to be left alone for, in milliseconds: the window of its rate limit. */
+const LONGEST_PAUSE = 60_000;
+
+/**
+ * Speaks HTTP with a SoliDB server. What comes back is an answer of the server's own; all else (no connection, no
+ * answer in time, a redirect, a proxy's page, a failure inside the server, refused credentials) rejects.
+ */
+export class SolidbClient {
+  readonly #url: string;
+  readonly #fetch: typeof fetch;
+  readonly #credentials: SolidbCredentials;
+  readonly #token: SharedToken | undefined;
+  #pausedUntil = 0;
+
+  constructor({ url, fetch, credentials, timeout }: ResolvedSolidbOptions) {
+    this.#url = url;
+    this.#fetch = fetch;
+    this.#credentials = credentials;
+    if (credentials && 'username' in credentials) {
+      this.#token = new SharedToken(() => this.#login(credentials, new TimeBudget(timeout)));
+    }
+  }
+
+  async request(request: Request, budget: TimeBudget): Promise<Answer> {
+    try {
+      return await this.#authorized(request, budget);
+    } catch (error) {
+      throw this.#unavailable(error, budget);
+    }
+  }
+
+  async #authorized(request: Request, budget: TimeBudget): Promise<Answer> {
+    const token = await this.#token?.get(budget);
+    let answer = await this.#exchange(request, this.#authorization(token), budget);
+    if (answer.status === 401 && token) {
+      const other = await this.#token?.after(token, budget);
+      if (other) answer = await this.#exchange(request, this.#authorization(other), budget);
+      if (other && answer.status === 401) this.#token?.drop(other);
+    }
+    if (answer.status === 401) {
+      throw new Error('it refused the credentials (401). See to apiKey, or username and password');
+    }
+    if (answer.status === 403) {
+      throw new Error('it does not let these credentials do that (403). Give them a role for the database');
+    }
+    return answer;
+  }
+
+  #authorization(token: Token | undefined): Record<string, string> {
+    if (token) return { Authorization: `Bearer ${token.text}` };
+    return this.#credentials && 'apiKey' in this.#credentials
+      ? { 'X-API-Key': this.#credentials.apiKey }
+      : {};
+  }
+
+  async #login(body: object, budget: TimeBudget): Promise<string> {
+    const { status, body: given } = await this.#exchange(
+      { method: 'POST', path: '/auth/login', body },
+      {},
+      budget,
+    );
+    if (status !== 200)
+      throw new LoginRefusedError(`it refused the login (${status}). See to username and password`);
+    if (typeof given.token !== 'string' || !/^[\x21-\x7e]+$/.test(given.token)) {
+      throw new Error('it answered a login without a token');
+    }
+    return given.token;
+  }
+
+  /** One request and its answer; again when the server asked to be asked later, and there is time. */
+  async #exchange(request: Request, headers: Record<string, string>, budget: TimeBudget): Promise<Answer> {
+    const { method, path, body, revision } = request;
+    for (;;) {
+      await this.#untilWelcome(budget);
+      const response = await this.#fetch(this.#url + path, {
+        method,
+        headers: {
+          Accept: 'application/json',
+          ...headers,
+          ...(body && { 'Content-Type': 'application/json' }),
+          ...(revision !== undefined && { 'If-Match': revision }),
+        },
+        body: body && JSON.stringify(body),
+        // Wherever it leads, the credentials and the sessions are not for there.
+        redirect: 'manual',
+        signal: budget.signal,
+      });
+      if (response.status !== 429) return answerOf(response);
+      await response.body?.cancel();
+      const seconds = Number(response.headers.get('retry-after') ?? 1);
+      this.#pausedUntil = performance.now() + Math.min(seconds * 1000 || 1000, LONGEST_PAUSE);
+    }
+  }
+
+  /** A rate limit is for all requests alike: while it holds, none is sent to be refused and counted. */
+  async #untilWelcome(budget: TimeBudget): Promise<void> {
+    for (let wait = this.#wait; wait > 0; wait = this.#wait) {
+      if (wait > budget.left) {
+        throw new Error(
+          `it gets too many requests (429) and takes none for ${Math.ceil(wait / 1000)} s. ` +
+            'Raise SOLIDB_API_RATE_LIMIT on the server',
+        );
+      }
+      await pause(wait, undefined, { signal: budget.signal });
+    }
+  }
+
+  get #wait(): number {
+    return this.#pausedUntil - performance.now();
+  }
+
+  #unavailable(error: unknown, { signal, milliseconds }: TimeBudget): Error {
+    const { message, cause } = error as Error & { cause?: Error & { code?: string } };
+    // fetch says no more than that it failed; why is in the cause.
+    const reason = signal.aborted
+      ? `no answer within ${milliseconds} ms`
+      : cause?.message || cause?.code || message;
+    return new Error(`SoliDB at ${new URL(this.#url).origin}: ${reason}.`, { cause: error });
+  }
+}
+
+async function answerOf(response: Response): Promise<Answer> {
+  const { status } = response;
+  if (status === 204) return { status, body: {} };
+  // The server's refusal has no body, by contrast with a failed login.
+  if (status === 401) {
+    await response.body?.cancel();
+    return { status, body: {} };
+  }
+  if (response.type === 'opaqueredirect' || (status >= 300 && status < 400)) {
+    await response.body?.cancel();
+    throw new Error(
+      `it answered with a redirect (${status}), which is not followed. Give its own address as url`,
+    );
+  }
+  const body = await readJson(response);
+  if (typeof body !== 'object' || body === null) throw new Error(`it answered ${status} without an object`);
+  const { type } = body as { type?: unknown };
+  const error = status >= 400 && typeof type === 'string' ? type : undefined;
+  if (status >= 500) throw new Error(`it failed with ${status} ${error ?? ''}`);
+  return { status, body: body as Record<string, unknown>, error };
+}

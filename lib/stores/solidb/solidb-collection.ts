@@ -1,0 +1,185 @@
+import { randomUUID } from 'node:crypto';
+import type { Answer, Request, SolidbClient } from './solidb-client.js';
+import type { ResolvedSolidbOptions } from './solidb-options.js';
+import type { TimeBudget } from './time-budget.js';
+
+/** A document under its key, as it was when it was read. */
+export interface Found {
+  readonly revision: string;
+  readonly body: Record<string, unknown>;
+}
+
+/** A document has been written, and has this revision now. */
+export interface Written {
+  readonly revision: string;
+}
+
+/** One collection of a SoliDB database: its documents by key, and the queries that walk it. */
+export class SolidbCollection {
+  readonly #database: string;
+  readonly #name: string;
+
+  constructor(
+    private readonly client: SolidbClient,
+    { database, collection }: Pick<ResolvedSolidbOptions, 'database' | 'collection'>,
+  ) {
+    this.#database = `/_api/database/${database}`;
+    this.#name = collection;
+  }
+
+  async get(key: string, budget: TimeBudget): Promise<Found | undefined> {
+    const answer = await this.#ask({ method: 'GET', path: this.#documents(key) }, budget);
+    return isMissing(answer) ? undefined : { ...written(answer, key), body: answer.body };
+  }
+
+  /** A new document. A server without create-if-absent writes it over one that has the key. */
+  async insert(
+    key: string,
+    document: object,
+    budget: TimeBudget,
+  ): Promise<Written | 'taken' | 'no collection'> {
+    const body = { _key: key, ...document };
+    const answer = await this.#ask({ method: 'POST', path: this.#documents(), body }, budget, 409);
+    if (answer.status === 409) return 'taken';
+    return isMissing(answer) ? 'no collection' : written(answer, key);
+  }
+
+  /** Writes top-level fields of a document that must be there, and must have this revision. */
+  async update(
+    key: string,
+    revision: string,
+    fields: object,
+    budget: TimeBudget,
+  ): Promise<Written | 'changed' | 'missing'> {
+    const request: Request = { method: 'PUT', path: this.#documents(key), body: fields, revision };
+    const answer = await this.#ask(request, budget, 409);
+    if (answer.status === 409) return 'changed';
+    return isMissing(answer) ? 'missing' : written(answer, key);
+  }
+
+  async delete(key: string, budget: TimeBudget): Promise<void> {
+    await this.#ask({ method: 'DELETE', path: this.#documents(key) }, budget);
+  }
+
+  /** Removes all documents, one or many. */
+  async truncate(budget: TimeBudget): Promise<void> {
+    await this.#ask({ method: 'PUT', path: `${this.#database}/collection/${this.#name}/truncate` }, budget);
+  }
+
+  /** How many documents pass the filter. */
+  async count(filter: string, bindVars: object, budget: TimeBudget): Promise<number> {
+    const [total = 0] = await this.#query(
+      filter,
+      'COLLECT WITH COUNT INTO total RETURN total',
+      bindVars,
+      budget,
+    );
+    return numberOf(total);
+  }
+
+  /** The keys of the documents that pass the filter. */
+  async keys(filter: string, bindVars: object, budget: TimeBudget): Promise<string[]> {
+    const keys = await this.#query(filter, 'RETURN d._key', bindVars, budget);
+    return keys.map(String);
+  }
+
+  /**
+   * Removes the documents that match and says how many; undefined if it stopped half-way, as 0.10 does when one of them
+   * vanishes meanwhile.
+   */
+  async removeWhere(filter: string, bindVars: object, budget: TimeBudget): Promise<number | undefined> {
+    const answer = await this.#cursor(`FILTER ${filter} REMOVE d IN ${this.#name}`, bindVars, budget);
+    if (answer.error === 'DocumentNotFound') return undefined;
+    return isMissing(answer) ? 0 : numberOf(answer.body.deleted);
+  }
+
+  /** Makes the database and the collection, whichever is missing, and an index by user. */
+  async make(budget: TimeBudget): Promise<void> {
+    const body = { name: this.#name };
+    const collection: Request = { method: 'POST', path: `${this.#database}/collection`, body };
+    if (isMissing(await this.#ask(collection, budget, 409))) {
+      const name = this.#database.slice(this.#database.lastIndexOf('/') + 1);
+      await this.#ask({ method: 'POST', path: '/_api/database', body: { name } }, budget, 409);
+      await this.#ask(collection, budget, 409);
+    }
+    // Listing works without. There is none of expires_at: older servers end an index range after 1000 documents.
+    const index = { name: 'session_user', fields: ['user_id'], type: 'persistent', unique: false };
+    await this.#ask(
+      { method: 'POST', path: `${this.#database}/index/${this.#name}`, body: index },
+      budget,
+      400,
+      409,
+    );
+  }
+
+  /** Has the server delete documents some seconds after the instant in `field`, in seconds. */
+  async expireBy(field: string, seconds: number, budget: TimeBudget): Promise<void> {
+    const body = { name: 'session_expiry', field, expire_after_seconds: seconds };
+    // 400 says that it is there already.
+    await this.#ask({ method: 'POST', path: `${this.#database}/ttl/${this.#name}`, body }, budget, 400);
+  }
+
+  /**
+   * What a query returns for each `d` of the collection that passes the filter. SoliDB 0.10 keeps results for a minute
+   * without looking at the database again, whatever it is told, so no two queries are alike.
+   */
+  async #query(filter: string, result: string, bindVars: object, budget: TimeBudget): Promise<unknown[]> {
+    const unlike = { ...bindVars, unlike: randomUUID() };
+    const answer = await this.#cursor(`FILTER ${filter} AND d._key != @unlike ${result}`, unlike, budget);
+    if (isMissing(answer)) return [];
+    const rows = [...rowsOf(answer)];
+    for (let { has_more, id } = answer.body; has_more === true;) {
+      const next = await this.#ask(
+        { method: 'PUT', path: `/_api/cursor/${encodeURIComponent(String(id))}` },
+        budget,
+      );
+      if (isMissing(next)) throw new Error('SoliDB dropped a query before all of its results were read.');
+      rows.push(...rowsOf(next));
+      ({ has_more } = next.body);
+    }
+    return rows;
+  }
+
+  #cursor(clauses: string, bindVars: object, budget: TimeBudget): Promise<Answer> {
+    const body = { query: `FOR d IN ${this.#name} ${clauses}`, bindVars, cache: false };
+    return this.#ask({ method: 'POST', path: `${this.#database}/cursor`, body }, budget);
+  }
+
+  /** An answer that has a meaning here: a success, something missing, or a refusal that is `expected`. */
+  async #ask(request: Request, budget: TimeBudget, ...expected: number[]): Promise<Answer> {
+    const answer = await this.client.request(request, budget);
+    const { status, error } = answer;
+    if (status < 300 || isMissing(answer) || (error && expected.includes(status))) return answer;
+    throw new Error(`SoliDB answered ${request.method} ${request.path} with ${status} ${error ?? ''}.`);
+  }
+
+  #documents(key?: string): string {
+    const documents = `${this.#database}/document/${this.#name}`;
+    if (key === undefined) return documents;
+    // Anything else could lead to another path, such as that of a batch.
+    if (!/^[0-9A-Za-z][\w-]*$/.test(key)) throw new TypeError(`${JSON.stringify(key)} is not a session id.`);
+    return `${documents}/${key}`;
+  }
+}
+
+/** A 404 of the server's own. Any other may come from a proxy, and would log people out. */
+function isMissing({ status, error }: Answer): boolean {
+  return status === 404 && /NotFound$/.test(error ?? '');
+}
+
+function written({ body }: Answer, key: string): Written {
+  if (body._key !== key || typeof body._rev !== 'string') {
+    throw new Error(`SoliDB answered with something else than document ${key}.`);
+  }
+  return { revision: body._rev };
+}
+
+function rowsOf({ body }: Answer): unknown[] {
+  if (!Array.isArray(body.result)) throw new Error('SoliDB answered a query without a result.');
+  return body.result;
+}
+
+function numberOf(value: unknown): number {
+  if (typeof value !== 'number') throw new Error('SoliDB answered a query without a number.');
+  return value;
+}
