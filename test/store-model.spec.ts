@@ -2,11 +2,15 @@ import { CookieStore, MemoryStore, type SessionStore } from 'nest-session';
 import { MigratingStore } from '../lib/stores/migrating.store.js';
 import { CookieJar } from './support/cookie-jar.js';
 import { answersAsTheModel } from './support/store-property.js';
+import { removeTemporary, temporaryFileStore } from './support/temporary.js';
 
-type NewStore = (clock: () => number) => SessionStore;
+type NewStore = (clock: () => number) => SessionStore | Promise<SessionStore>;
 
-it.each<[string, NewStore]>([
+afterAll(removeTemporary);
+
+it.each<[name: string, newStore: NewStore, runs?: number]>([
   ['MemoryStore', (clock) => new MemoryStore({ clock })],
+  ['FileStore', (clock) => temporaryFileStore({ clock }), 60],
   ['CookieStore, for what one process holds,', (clock) => new CookieStore({ clock })],
   ['CookieStore in a browser', (clock) => new CookieJar(clock, new MemoryStore({ clock }), 3)],
   [
@@ -15,6 +19,6 @@ it.each<[string, NewStore]>([
   ],
 ])(
   'whatever is done to a %s, it answers as the model does, step by step',
-  (_, newStore) => answersAsTheModel(newStore),
-  60_000,
+  async (...[, newStore, runs]) => answersAsTheModel(newStore, runs),
+  120_000,
 );

@@ -2,10 +2,19 @@ import { CookieStore, MemoryStore, type SessionStore } from 'nest-session';
 import { describeSessionStore, type StorePower } from 'nest-session/testing';
 import { MigratingStore } from '../lib/stores/migrating.store.js';
 import { CookieJar } from './support/cookie-jar.js';
+import { removeTemporary, temporaryFileStore } from './support/temporary.js';
 
 const ALL: readonly StorePower[] = ['listByUser', 'count', 'clear', 'sweep'];
 
 describeSessionStore('MemoryStore', (clock) => new MemoryStore({ clock }), [...ALL, 'close']);
+
+describeSessionStore('FileStore', (clock) => temporaryFileStore({ clock }), [...ALL, 'close', 'ping']);
+describeSessionStore('a durable FileStore', (clock) => temporaryFileStore({ clock, durable: true }), [
+  ...ALL,
+  'close',
+  'ping',
+]);
+afterAll(removeTemporary);
 
 describeSessionStore('a CookieStore, for what one process holds,', (clock) => new CookieStore({ clock }));
 
