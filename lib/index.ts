@@ -27,9 +27,9 @@ export { CsrfProtect, CsrfToken, SkipCsrf } from './csrf/csrf.decorators.js';
 export { CsrfService } from './csrf/csrf.service.js';
 export type { CsrfRefusal } from './csrf/csrf-decision.js';
 
-export { CookieStore, type CookieStoreOptions } from './stores/cookie.store.js';
-export { FileStore, type FileStoreOptions } from './stores/file.store.js';
-export { MemoryStore, type MemoryStoreOptions } from './stores/memory.store.js';
+export { CookieStore, type CookieStoreOptions } from './stores/cookie/cookie.store.js';
+export { FileStore, type FileStoreOptions } from './stores/file/file.store.js';
+export { MemoryStore, type MemoryStoreOptions } from './stores/memory/memory.store.js';
 export { mergedRecord } from './stores/merged-record.js';
 export { InjectSessionStore } from './stores/inject-session-store.decorator.js';
 export {

@@ -38,7 +38,7 @@ import type { AddressInfo } from 'node:net';
 import request from 'supertest';
 import { KeyRing } from '../lib/crypto/key-ring.js';
 import { Sealer } from '../lib/crypto/sealer.js';
-import { encodeRecord } from '../lib/stores/sealed-record.js';
+import { encodeRecord } from '../lib/stores/cookie/sealed-record.js';
 import {
   type Adapter,
   Browser,

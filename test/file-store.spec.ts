@@ -24,7 +24,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { SessionConfigurationError, type SessionRecord } from 'nest-session';
-import { FileStore, type FileStoreOptions } from '../lib/stores/file.store.js';
+import { FileStore, type FileStoreOptions } from '../lib/stores/file/file.store.js';
 import { Clock } from './support/app.js';
 
 const run = promisify(execFile);
@@ -221,9 +221,9 @@ describe('FileStore', () => {
       await store.create(ID, record());
       const large = 'x'.repeat(8 * 1024 * 1024);
       await expect(store.commit(ID, { ...NOTHING, set: new Map([['b', large]]) })).rejects.toThrow(
-        /A session of \d+ bytes is too large: FileStore keeps 8388608 at most/,
+        /The session would take \d+ bytes, and there is room for 8388608. Its largest key is b/,
       );
-      await expect(store.create(OTHER, record({ large }))).rejects.toThrow(/too large/);
+      await expect(store.create(OTHER, record({ large }))).rejects.toThrow(/Its largest key is large/);
       expect(await store.load(ID)).toEqual(record());
       expect(await store.load(OTHER)).toBeUndefined();
       expect(await files()).toEqual([`${sha256(ID)}.json`]);

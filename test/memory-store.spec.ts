@@ -2,7 +2,7 @@ import { AsyncLocalStorage, executionAsyncResource } from 'node:async_hooks';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { MemoryStore, type SessionRecord } from 'nest-session';
-import { ExpiryQueue } from '../lib/stores/expiry-queue.js';
+import { ExpiryQueue } from '../lib/stores/memory/expiry-queue.js';
 import { Clock } from './support/app.js';
 
 const run = promisify(execFile);

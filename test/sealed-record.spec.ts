@@ -1,4 +1,4 @@
-import { decodeRecord, encodeRecord, type SealedRecord } from '../lib/stores/sealed-record.js';
+import { decodeRecord, encodeRecord, type SealedRecord } from '../lib/stores/cookie/sealed-record.js';
 
 const NOW = Date.UTC(2026, 0, 1);
 

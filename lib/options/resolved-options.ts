@@ -3,7 +3,7 @@ import { SessionConfigurationError } from '../errors.js';
 import { type CsrfRules, isOrigin } from '../csrf/csrf-decision.js';
 import { isLocalPath } from '../auth/local-path.js';
 import { encode } from '../session/json-text.js';
-import { MemoryStore } from '../stores/memory.store.js';
+import { MemoryStore } from '../stores/memory/memory.store.js';
 import type { SessionStore } from '../stores/session-store.js';
 import { oneOf, section, text, TOKEN } from './checks.js';
 import { parseDuration } from './duration.js';

@@ -5,9 +5,9 @@ import { type Identity, publicId, SessionSigner, type Verified } from '../crypto
 import { DUPLICATE, readCookie } from '../http/cookie-header.js';
 import { SessionCookie } from '../http/session-cookie.js';
 import type { ResolvedSessionOptions } from '../options/resolved-options.js';
-import { CookieStore, MOST_CHUNKS } from '../stores/cookie.store.js';
+import { CookieStore, MOST_CHUNKS } from '../stores/cookie/cookie.store.js';
 import { MigratingStore } from '../stores/migrating.store.js';
-import { decodeRecord, encodeRecord } from '../stores/sealed-record.js';
+import { decodeRecord, encodeRecord } from '../stores/cookie/sealed-record.js';
 import type { SessionRecord, SessionStore } from '../stores/session-store.js';
 
 /** Browsers drop a cookie whose name and value are longer together (RFC 6265bis §5.6). */

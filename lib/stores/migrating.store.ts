@@ -1,4 +1,4 @@
-import { CookieStore } from './cookie.store.js';
+import { CookieStore } from './cookie/cookie.store.js';
 import { KeyedTurns } from './keyed-turns.js';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './session-store.js';
 

@@ -2,8 +2,8 @@
 import { constants } from 'node:fs';
 import { open, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { withFileLock } from '../../dist/stores/file-lock.js';
-import { FileStore } from '../../dist/stores/file.store.js';
+import { withFileLock } from '../../dist/stores/file/file-lock.js';
+import { FileStore } from '../../dist/stores/file/file.store.js';
 
 const [, , directory, durable] = process.argv;
 const store = new FileStore({ directory, durable: durable === 'true' });

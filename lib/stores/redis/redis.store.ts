@@ -8,8 +8,9 @@ import { isReply, RedisCommands } from './redis-commands.js';
 import { RedisKeys } from './redis-keys.js';
 import { ScriptedRecords } from './scripted-records.js';
 import { EXPIRES, type Indexed, type Pairs, recordIn, TAKEN_BY, valueIn } from './session-hash.js';
-import { BATCH, SessionIndex } from './session-index.js';
+import { SessionIndex } from './session-index.js';
 import type { SessionRecords } from './session-records.js';
+import { SessionSurvey } from './session-survey.js';
 
 /** Options of {@link RedisStore}. */
 export interface RedisStoreOptions {
@@ -46,8 +47,71 @@ export interface RedisStoreOptions {
 interface Parts {
   readonly records: SessionRecords;
   readonly index: SessionIndex;
+  readonly survey: SessionSurvey;
 }
 
+/**
+ * Keeps sessions in Redis or Valkey, through ioredis: one server, Sentinel or a cluster. For applications that run in
+ * more than one process.
+ *
+ * **Keys.** `id` is 64 hexadecimal digits, and so is `user`, the SHA-256 of the user's id.
+ *
+ *     {prefix}{id}         hash         c created, a last accessed, e expires (milliseconds), u user's id if logged in,
+ *                                       r which rotation wrote it; `.name` for each field
+ *     {prefix}{user}:user  sorted set   ids of his sessions, by the instant until which they are kept here
+ *     {prefix}{id}:lock    string       only without scripts
+ *     {prefix}{0…0}:all    sorted set   only without scripts: ids of all sessions
+ *
+ * Every key has a time to live, two minutes longer than what it holds. It collects garbage and nothing else: whether a
+ * session has expired is read from `e`, with the application's clock.
+ *
+ * **Commands.** Each in square brackets is one script of `scripts.ts`, sent by EVALSHA.
+ *
+ *     load        HGETALL session                                         nothing is parsed but the header
+ *     create      [HMGET, HSET, PEXPIRE] session
+ *     commit      [HMGET, HSET, HDEL, PEXPIRE] session                    PEXPIRE where the expiry moves
+ *     touch       as commit, of `e` alone
+ *     rotate      [HMGET, HSET, HDEL, PEXPIRE, RENAME] session
+ *                 in a cluster: SET new; [HMGET, HSET, HDEL, PEXPIRE, HGETALL] old; [as create] new; DEL old
+ *     destroy     [HMGET, DEL] session
+ *     then, where a user's session appears, is extended or ends
+ *                 [ZREMRANGEBYSCORE, ZADD, PTTL, PEXPIRE] user            or ZREM user
+ *     listByUser  ZRANGEBYSCORE user, and a load of each; ZREM of what is not his
+ *     count,
+ *     sweep       SCAN on every master, HGET e of each; [HGET, DEL] of those that have expired
+ *     clear       SCAN on every master, DEL of each key
+ *
+ * What is no session, of another type or without a header, counts as none; a load removes and reports it.
+ *
+ * **Without scripts**, on SoliKV and where EVAL is refused, each change is made under a lock (`SET lock NX PX`, `HMGET`,
+ * the change, `DEL lock`), with none but these commands: SET, DEL, HSET, HDEL, HGET, HMGET, HGETALL, PEXPIRE, PTTL, ZADD,
+ * ZREM, ZRANGEBYSCORE, PING, INFO. Loads are the same. What is weaker:
+ *
+ *     | With scripts                           | Without                                                            |
+ *     | -------------------------------------- | ------------------------------------------------------------------ |
+ *     | A change is one command.               | Four or more, in two or three round trips; parallel ones queue up. |
+ *     | A process that dies leaves nothing.    | It may leave a lock: the session is refused for four timeouts.     |
+ *     | A commit is whole, whatever breaks.    | One that sets and deletes may stop after setting.                  |
+ *     | A change cannot come late.             | A process or server that stood still for four timeouts may write   |
+ *     |                                        | beside another. What it writes to a session that has ended is not  |
+ *     |                                        | one, but may lie there until it is looked at.                      |
+ *     | A rotation is one step.                | If it breaks between two, both ids are alive; nobody has the new.  |
+ *     | Every key has a time to live.          | Unless the connection breaks between writing and saying so.        |
+ *     | An index lasts as long as its longest. | Two first logins at one instant may leave it the shorter time.     |
+ *     | SCAN finds every session.              | One whose creation broke half-way is not counted or cleared.       |
+ *
+ * A server that refuses HELLO by its access list, rather than not knowing it, needs `protocol: 2` in the options of an
+ * ioredis client of version 6.
+ *
+ * **When the server fails.** Whatever happens to it or to the network, each command is answered or rejected within
+ * `commandTimeout`. What waits for a connection is sent in time or never; in a cluster ioredis may go on trying for as
+ * long as its `maxRedirections` say. Of what was sent and not answered nobody knows whether it was done. ioredis sends
+ * it again when the connection is back, unless its `autoResendUnfulfilledCommands` is false: a rotation then finds that
+ * it is done, a commit writes its own values once more.
+ *
+ * Redis does not wait for its replicas. A failover may lose what was acknowledged and bring back what was destroyed,
+ * unless `min-replicas-to-write` has a master without replicas refuse writes.
+ */
 export class RedisStore implements SessionStore {
   readonly #commands: RedisCommands;
   readonly #keys: RedisKeys;
@@ -169,21 +233,18 @@ export class RedisStore implements SessionStore {
   }
 
   async count(): Promise<number> {
-    return (await this.#survey()).living;
+    const { survey } = this.#parts ?? (await this.#choose());
+    return (await survey.take(this.#clock())).living;
   }
 
   async sweep(): Promise<number> {
-    return (await this.#survey()).removed;
+    const { survey } = this.#parts ?? (await this.#choose());
+    return (await survey.take(this.#clock())).removed;
   }
 
   async clear(): Promise<void> {
-    const { records, index } = this.#parts ?? (await this.#choose());
-    if (records.listsKeys) {
-      const remove = (key: string): Promise<unknown> => this.#commands.run('del', [key]);
-      for await (const found of this.#scan()) await Promise.all(this.#keys.ours(found).map(remove));
-    } else {
-      for await (const ids of index.all()) await Promise.all(ids.map((id) => this.destroy(id)));
-    }
+    const { survey } = this.#parts ?? (await this.#choose());
+    await survey.clear((id) => this.destroy(id));
   }
 
   async ping(): Promise<void> {
@@ -199,8 +260,10 @@ export class RedisStore implements SessionStore {
 
   #use(scripting: boolean): Parts {
     if (!this.#parts) {
-      const records = new (scripting ? ScriptedRecords : LockedRecords)(this.#commands);
-      this.#parts = { records, index: new SessionIndex(this.#commands, this.#keys, records) };
+      const [commands, keys] = [this.#commands, this.#keys];
+      const records = new (scripting ? ScriptedRecords : LockedRecords)(commands);
+      const index = new SessionIndex(commands, keys, records);
+      this.#parts = { records, index, survey: new SessionSurvey(commands, keys, records, index) };
     }
     return this.#parts;
   }
@@ -221,56 +284,6 @@ export class RedisStore implements SessionStore {
       await records.discard(key, expirySeen);
     } catch {
       // Removed or not, it is not handed out. A replica, for one, answers reads and removes nothing.
-    }
-  }
-
-  /** Looks at every session, and removes those whose time is over. */
-  async #survey(): Promise<{ living: number; removed: number }> {
-    const { records } = this.#parts ?? (await this.#choose());
-    const now = this.#clock();
-    let living = 0;
-    let removed = 0;
-    const look = async (key: string): Promise<void> => {
-      const expiry = await this.#expiryOf(key);
-      if (Number(expiry) > now) living++;
-      else if (expiry !== null && (await records.discard(key, expiry))) removed++;
-    };
-    for await (const keys of this.#sessions()) await Promise.all(keys.map(look));
-    return { living, removed };
-  }
-
-  async #expiryOf(key: string): Promise<string | null> {
-    try {
-      return (await this.#commands.run('hget', [key, EXPIRES])) as string | null;
-    } catch (error) {
-      if (!isReply(error, /^WRONGTYPE/)) throw error;
-      return null;
-    }
-  }
-
-  /** The keys of all sessions, in batches. */
-  async *#sessions(): AsyncGenerator<string[]> {
-    const { records, index } = this.#parts ?? (await this.#choose());
-    if (!records.listsKeys) {
-      for await (const ids of index.all()) yield ids.map((id) => this.#keys.session(id));
-      return;
-    }
-    const seen = new Set<string>(); // SCAN shows some keys twice
-    for await (const found of this.#scan()) {
-      yield this.#keys.sessions(found).filter((key) => !seen.has(key) && seen.add(key));
-    }
-  }
-
-  /** The keys that begin with the prefix, of every master. */
-  async *#scan(): AsyncGenerator<string[]> {
-    for (const master of await this.#commands.masters()) {
-      let cursor = '0';
-      do {
-        const reply = await master.run('scan', [cursor, 'MATCH', this.#keys.pattern, 'COUNT', BATCH]);
-        const [next, keys] = reply as [string, string[]];
-        cursor = next;
-        yield keys;
-      } while (cursor !== '0');
     }
   }
 }

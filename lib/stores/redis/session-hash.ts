@@ -47,10 +47,13 @@ export function changesOf({ set, delete: deleted, header }: SessionDelta): {
 /** The record in a hash; undefined if there is none, or something that this library did not write. */
 export function recordIn(pairs: Pairs): SessionRecord | undefined {
   const fields = new Map<string, string>();
-  let [createdAt, lastAccessedAt, expiresAt] = [Number.NaN, Number.NaN, Number.NaN];
+  let createdAt = Number.NaN;
+  let lastAccessedAt = Number.NaN;
+  let expiresAt = Number.NaN;
   let userId: string | undefined;
   for (let index = 0; index < pairs.length; index += 2) {
-    const [name, value] = [pairs[index], pairs[index + 1]];
+    const name = pairs[index];
+    const value = pairs[index + 1];
     if (name.startsWith(MARK)) fields.set(name.slice(1), value);
     else if (name === CREATED) createdAt = Number(value);
     else if (name === ACCESSED) lastAccessedAt = Number(value);

@@ -1,4 +1,4 @@
-import { SessionTooLargeError } from '../../errors.js';
+import { tooLarge } from '../too-large.js';
 import type { DeadRecord, SessionRecord } from '../session-store.js';
 
 /**
@@ -27,7 +27,7 @@ export function documentOf(record: SessionRecord): SessionDocument {
   const data = JSON.stringify([...record.fields]);
   // No character takes more than six bytes, so most need not be counted.
   const size = data.length * 6 > MOST_BYTES ? Buffer.byteLength(JSON.stringify(data)) : 0;
-  if (size > MOST_BYTES) throw tooLarge(record, size);
+  if (size > MOST_BYTES) throw tooLarge(record, size, MOST_BYTES);
   return {
     created_at: record.createdAt,
     last_accessed: record.lastAccessedAt,
@@ -77,18 +77,4 @@ function fieldsOf(data: unknown): Map<string, string> | undefined {
 
 function isPair(value: unknown): value is [string, string] {
   return Array.isArray(value) && value.length === 2 && value.every((part) => typeof part === 'string');
-}
-
-function tooLarge({ fields }: SessionRecord, size: number): SessionTooLargeError {
-  let largest = '';
-  for (const [field, text] of fields) {
-    if (text.length > (fields.get(largest)?.length ?? -1)) largest = field;
-  }
-  const key = largest.replace(/^data:/, '').replace(/^flash:/, 'flash.');
-  return new SessionTooLargeError(
-    key,
-    size,
-    MOST_BYTES,
-    'Keep it elsewhere and put its id into the session.',
-  );
 }

@@ -1,12 +1,13 @@
 import { resolve } from 'node:path';
-import { SessionConfigurationError } from '../errors.js';
-import { oneOf } from '../options/checks.js';
-import { parseDuration } from '../options/duration.js';
+import { SessionConfigurationError } from '../../errors.js';
+import { oneOf } from '../../options/checks.js';
+import { parseDuration } from '../../options/duration.js';
 import { checkDirectory } from './file-access.js';
 import { nameOf } from './file-document.js';
 import { FileSessions, isDead, ownerOf } from './file-sessions.js';
 import { FileSweeper } from './file-sweeper.js';
-import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './session-store.js';
+import { mergedRecord } from '../merged-record.js';
+import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from '../session-store.js';
 
 /** Options of {@link FileStore}. */
 export interface FileStoreOptions {
@@ -90,7 +91,7 @@ export class FileStore implements SessionStore {
     return this.#sessions.locked(name, async () => {
       const found = await this.#sessions.readLive(name);
       if (!found) return 'gone';
-      await this.#sessions.write({ id, record: merged(found.record, change) }, found.record.userId);
+      await this.#sessions.write({ id, record: mergedRecord(found.record, change) }, found.record.userId);
       return 'saved';
     });
   }
@@ -106,7 +107,7 @@ export class FileStore implements SessionStore {
       this.#sessions.locked(second, async () => {
         const found = await this.#sessions.readLive(name);
         if (!found) return 'gone';
-        await this.#sessions.write({ id: newId, record: merged(found.record, change) });
+        await this.#sessions.write({ id: newId, record: mergedRecord(found.record, change) });
         await this.#sessions.remove(name, found.record.userId);
         return 'saved';
       }),
@@ -168,17 +169,4 @@ export class FileStore implements SessionStore {
 /** What the caller does with its delta while the lock is waited for changes nothing. */
 function copyOf({ set, delete: removed, header }: SessionDelta): SessionDelta {
   return { set: new Map(set), delete: [...removed], header: { ...header } };
-}
-
-function merged(record: SessionRecord, { set, delete: removed, header }: SessionDelta): SessionRecord {
-  const fields = new Map(record.fields);
-  for (const field of removed) fields.delete(field);
-  for (const [field, text] of set) fields.set(field, text);
-  return {
-    createdAt: record.createdAt,
-    lastAccessedAt: header.lastAccessedAt ?? record.lastAccessedAt,
-    expiresAt: header.expiresAt ?? record.expiresAt,
-    userId: (header.userId === undefined ? record.userId : header.userId) ?? undefined,
-    fields,
-  };
 }

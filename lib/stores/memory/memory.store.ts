@@ -1,11 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { parseDuration } from '../options/duration.js';
-import { SessionConfigurationError } from '../errors.js';
+import { parseDuration } from '../../options/duration.js';
+import { SessionConfigurationError } from '../../errors.js';
 import { type Expiring, ExpiryQueue } from './expiry-queue.js';
-import { mergedRecord } from './merged-record.js';
+import { mergedRecord } from '../merged-record.js';
 import { FieldPacker, type PackedFields } from './packed-fields.js';
-import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './session-store.js';
+import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from '../session-store.js';
 import { ShardedMap } from './sharded-map.js';
 
 /** Options of {@link MemoryStore}. */

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { SessionConfigurationError, SessionTooLargeError } from '../errors.js';
-import { mergedRecord } from './merged-record.js';
-import { Recent } from './recent.js';
+import { SessionConfigurationError } from '../../errors.js';
+import { mergedRecord } from '../merged-record.js';
+import { Recent } from '../recent.js';
 import { encodeRecord } from './sealed-record.js';
-import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './session-store.js';
+import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from '../session-store.js';
+import { tooLarge } from '../too-large.js';
 
 /** Options of {@link CookieStore}. */
 export interface CookieStoreOptions {
@@ -257,11 +258,8 @@ export class CookieStore implements SessionStore {
     const { capacity } = this.#rules;
     const size = this.#size(record);
     if (size <= capacity || (before && size <= this.#size(before))) return;
-    const bytes = (field: string): number =>
-      Buffer.byteLength(field) + Buffer.byteLength(record.fields.get(field) ?? '');
-    const largest = [...record.fields.keys()].reduce((a, b) => (bytes(b) > bytes(a) ? b : a), '');
-    throw new SessionTooLargeError(
-      largest.replace(/^data:/, '').replace(/^flash:/, 'flash.'),
+    throw tooLarge(
+      record,
       size,
       capacity,
       this.chunks < MOST_CHUNKS

@@ -1,11 +1,11 @@
 import { accessSync, chmodSync, constants, type Dirent, lstatSync, mkdirSync, readdirSync } from 'node:fs';
 import { chmod, lstat, mkdir, open, readdir, rename, rm, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { SessionConfigurationError } from '../errors.js';
+import { SessionConfigurationError } from '../../errors.js';
 import { thisHolder } from './file-holder.js';
 
 /** The largest document that is read or written, in bytes. */
-const MAX_BYTES = 8 * 1024 * 1024;
+export const MAX_BYTES = 8 * 1024 * 1024;
 
 /** What opening a link (O_NOFOLLOW), a socket or a device without a driver fails with. */
 const NO_FILE = ['ELOOP', 'EMLINK', 'ENXIO', 'ENODEV', 'EOPNOTSUPP'];
@@ -111,14 +111,8 @@ export async function readGuarded(path: string): Promise<string | undefined> {
  * Puts a whole file in the place of what was there, or leaves that as it is and rejects. `durable`: what was written
  * outlives a loss of power, once the promise has settled.
  */
-export async function replaceFile(path: string, text: string, durable: boolean): Promise<void> {
-  const bytes = Buffer.from(text);
-  if (bytes.length > MAX_BYTES) {
-    throw new Error(
-      `A session of ${bytes.length} bytes is too large: FileStore keeps ${MAX_BYTES} at most. Store less in it.`,
-    );
-  }
-  const temporary = await writeTemporary(path, bytes, durable);
+export async function replaceFile(path: string, text: Buffer, durable: boolean): Promise<void> {
+  const temporary = await writeTemporary(path, text, durable);
   try {
     await rename(temporary, path);
   } catch (error) {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { SessionRecord } from './session-store.js';
+import type { SessionRecord } from '../session-store.js';
 
 /** A session as a document holds it: the record, and the id that its name cannot be turned back into. */
 export interface StoredSession {

@@ -1,9 +1,18 @@
 import { Logger } from '@nestjs/common';
 import { dirname, join } from 'node:path';
-import { listFolder, makeFolder, readGuarded, removeEntry, replaceFile, tryToWrite } from './file-access.js';
+import {
+  listFolder,
+  makeFolder,
+  MAX_BYTES,
+  readGuarded,
+  removeEntry,
+  replaceFile,
+  tryToWrite,
+} from './file-access.js';
 import { decodeDocument, encodeDocument, nameOf, type StoredSession } from './file-document.js';
 import { withFileLock } from './file-lock.js';
 import { FileUserIndex } from './file-user-index.js';
+import { tooLarge } from '../too-large.js';
 
 /** What is found under a session's name. */
 export type FoundSession =
@@ -90,11 +99,13 @@ export class FileSessions {
   /** Writes the session; `before` is whose it was. */
   async write(session: StoredSession, before?: string): Promise<void> {
     const name = nameOf(session.id);
+    const document = Buffer.from(encodeDocument(session));
+    if (document.length > MAX_BYTES) throw tooLarge(session.record, document.length, MAX_BYTES);
     const [was, is] = [before, session.record.userId].map((user) =>
       user === undefined ? user : nameOf(user),
     );
     if (is !== undefined && is !== was) await this.users.add(is, name);
-    await replaceFile(this.path(name, '.json'), encodeDocument(session), this.durable);
+    await replaceFile(this.path(name, '.json'), document, this.durable);
     if (was !== undefined && was !== is) await this.users.remove(was, name);
   }
 

@@ -1,8 +1,8 @@
 import { Logger } from '@nestjs/common';
 import type { DeadRecord, SessionDelta, SessionRecord } from 'nest-session';
-import { SolidbStore } from '../lib/stores/solidb/index.js';
-import { inEveryOrder, sending } from './support/request-orders.js';
-import { type ProfileName, SolidbServer } from './support/solidb-server.mjs';
+import { SolidbStore } from '../../lib/stores/solidb/index.js';
+import { inEveryOrder, sending } from '../support/request-orders.js';
+import { type ProfileName, SolidbServer } from '../support/solidb-server.mjs';
 
 const [ID, NEW, OTHER] = ['1', '2', '3'].map((digit) => digit.repeat(64));
 

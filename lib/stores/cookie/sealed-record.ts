@@ -1,4 +1,4 @@
-import type { SessionRecord } from './session-store.js';
+import type { SessionRecord } from '../session-store.js';
 
 /** A session as it travels: whose it is, when it was put into this cookie, and all of it. */
 export interface SealedRecord {
