@@ -7,20 +7,11 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { sessionRecord, sixKeys } from './six-keys.mjs';
 
 const require = createRequire(import.meta.url);
 const [, , countText = '1000000', variant] = process.argv;
 const count = Number(countText);
-
-/** Six keys, as a shop would have them; every value a string or number of its own, as if it had come over the wire. */
-const data = (index) => ({
-  userId: `user-${index}`,
-  name: `User number ${index}`,
-  theme: index % 2 ? 'light' : 'dark',
-  locale: 'en-GB',
-  cart: [{ id: index, quantity: 2 }],
-  visits: index % 100,
-});
 
 const variants = {
   'nest-session MemoryStore': async () => {
@@ -29,11 +20,10 @@ const variants = {
     const store = new MemoryStore({ clock: () => now, sweepInterval: '1d' });
     return {
       put: (index) => {
-        const fields = new Map(
-          Object.entries(data(index)).map(([key, value]) => [`data:${key}`, JSON.stringify(value)]),
+        return store.create(
+          randomBytes(32).toString('hex'),
+          sessionRecord(index, now, now + 86_400_000 + index),
         );
-        const times = { createdAt: now, lastAccessedAt: now, expiresAt: now + 86_400_000 + index };
-        return store.create(randomBytes(32).toString('hex'), { ...times, userId: `user-${index}`, fields });
       },
       expire: () => (now += 10 * 86_400_000),
       sweep: () => store.sweep(),
@@ -60,7 +50,7 @@ const callback = (store) => (index) =>
       httpOnly: true,
       path: '/',
     };
-    store.set(randomBytes(24).toString('base64url'), { cookie, ...data(index) }, resolve);
+    store.set(randomBytes(24).toString('base64url'), { cookie, ...sixKeys(index) }, resolve);
   });
 
 async function measure(name) {

@@ -90,7 +90,7 @@ interface Parts {
  *     | With scripts                           | Without                                                            |
  *     | -------------------------------------- | ------------------------------------------------------------------ |
  *     | A change is one command.               | Four or more, in two or three round trips; parallel ones queue up. |
- *     | A process that dies leaves nothing.    | It may leave a lock: the session is refused for four timeouts.     |
+ *     | What breaks leaves no trace.           | It may leave a lock: the session is refused for four timeouts.     |
  *     | A commit is whole, whatever breaks.    | One that sets and deletes may stop after setting.                  |
  *     | A change cannot come late.             | A process or server that stood still for four timeouts may write   |
  *     |                                        | beside another. What it writes to a session that has ended is not  |
@@ -109,8 +109,8 @@ interface Parts {
  * it again when the connection is back, unless its `autoResendUnfulfilledCommands` is false: a rotation then finds that
  * it is done, a commit writes its own values once more.
  *
- * Redis does not wait for its replicas. A failover may lose what was acknowledged and bring back what was destroyed,
- * unless `min-replicas-to-write` has a master without replicas refuse writes.
+ * Redis does not wait for its replicas: a failover may lose what was acknowledged, and bring back what was destroyed.
+ * `min-replicas-to-write` makes that a matter of a second.
  */
 export class RedisStore implements SessionStore {
   readonly #commands: RedisCommands;

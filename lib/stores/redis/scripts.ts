@@ -18,9 +18,9 @@ function script(lua: string): Script {
 const LIVE = `
 local now = tonumber(ARGV[1])
 local function live(key)
-  local header = redis.pcall('HMGET', key, 'e', 'u')
+  local header = redis.pcall('HMGET', key, 'e', 'u', 'c')
   local expiry = tonumber(header[1])
-  if expiry and expiry > now then return header end
+  if expiry and expiry > now and header[3] then return { header[1], header[2] } end
 end
 `;
 
