@@ -7,7 +7,7 @@ import { RedisServer } from './support/redis-server.js';
 import { WITHOUT_SCRIPTS } from './support/without-scripts.js';
 
 /** Milliseconds. What is said to be refused is refused by then, or the test waits until it fails. */
-const TIMEOUT = 300;
+const TIMEOUT = 800;
 
 let server: RedisServer;
 let others: RedisServer[] = [];

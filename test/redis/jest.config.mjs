@@ -5,5 +5,7 @@ export default {
   ...base,
   rootDir: '../..',
   testMatch: ['<rootDir>/test/redis/*.spec.ts'],
+  // A server that a failed test has left behind must not keep the process.
+  forceExit: true,
   globalSetup: '<rootDir>/test/redis/support/require-redis.mjs',
 };
