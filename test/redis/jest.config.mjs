@@ -7,5 +7,6 @@ export default {
   testMatch: ['<rootDir>/test/redis/*.spec.ts'],
   // A server that a failed test has left behind must not keep the process.
   forceExit: true,
+  testTimeout: 60_000,
   globalSetup: '<rootDir>/test/redis/support/require-redis.mjs',
 };

@@ -43,7 +43,7 @@ describe.each(chosen)('on $name', ({ connect, clear }) => {
         names,
       );
     }
-  }, 60_000);
+  });
 
   it('of two creations one is made', async () => {
     for (const { id } of rounds) {
@@ -54,7 +54,7 @@ describe.each(chosen)('on $name', ({ connect, clear }) => {
       expect(made.toSorted()).toEqual(['created', 'exists']);
       expect((await store().load(id))?.fields.get('by')).toBe(made[0] === 'created' ? 'one' : 'two');
     }
-  }, 60_000);
+  });
 
   it('a commit beside a destruction leaves nothing', async () => {
     for (const { id } of rounds) {
@@ -66,7 +66,7 @@ describe.each(chosen)('on $name', ({ connect, clear }) => {
       );
       expect([destroyed, await store().load(id)]).toEqual([true, undefined]);
     }
-  }, 60_000);
+  });
 
   it('of two rotations one wins, whatever a commit beside them is told holds, and there is one session', async () => {
     for (const { id, first, second } of rounds) {
@@ -88,7 +88,7 @@ describe.each(chosen)('on $name', ({ connect, clear }) => {
       });
     }
     expect([...(await store().listByUser('alice')).keys()]).toHaveLength(rounds.length);
-  }, 60_000);
+  });
 
   it('a rotation beside a destruction: nothing is left, or the destruction found nothing', async () => {
     for (const { id, first } of rounds) {
@@ -101,7 +101,7 @@ describe.each(chosen)('on $name', ({ connect, clear }) => {
       expect(destroyed).toBe(rotated === 'gone');
       expect((await store().load(first)) !== undefined).toBe(rotated === 'saved');
     }
-  }, 60_000);
+  });
 
   it('a login beside a listing is listed afterwards', async () => {
     for (const { id } of rounds) {
@@ -113,7 +113,7 @@ describe.each(chosen)('on $name', ({ connect, clear }) => {
       );
       expect([...(await store().listByUser('bob')).keys()]).toContain(id);
     }
-  }, 60_000);
+  });
 
   it.each(triples.map(([names, check]) => [names.join(', '), names, check] as const))(
     'every interleaving of a request that %s',

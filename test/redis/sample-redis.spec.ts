@@ -37,19 +37,19 @@ describe.each(adapters.map((adapter) => [adapter]))('the Redis sample on %s coun
     const server = await RedisServer.start();
     expect(await visitsWith({ REDIS_URL: `redis://127.0.0.1:${server.port}` })).toEqual([1, 2, 3, 4]);
     await server.stop();
-  }, 60_000);
+  });
 
   it('with Sentinel', async () => {
     const setup = await Sentinels.start();
     const sentinels = setup.addresses.map(({ host, port }) => `${host}:${port}`).join();
     expect(await visitsWith({ REDIS_SENTINELS: sentinels, REDIS_MASTER: 'main' })).toEqual([1, 2, 3, 4]);
     await setup.stop();
-  }, 60_000);
+  });
 
   it('on a cluster', async () => {
     const cluster = await RedisCluster.start();
     const nodes = cluster.addresses.map(({ host, port }) => `${host}:${port}`).join();
     expect(await visitsWith({ REDIS_CLUSTER: nodes })).toEqual([1, 2, 3, 4]);
     await cluster.stop();
-  }, 60_000);
+  });
 });

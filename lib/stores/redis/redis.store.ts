@@ -72,7 +72,7 @@ interface Parts {
  *     commit      [HMGET, HSET, HDEL, PEXPIRE] session                    PEXPIRE where the expiry moves
  *     touch       as commit, of `e` alone
  *     rotate      [HMGET, HSET, HDEL, PEXPIRE, RENAME] session
- *                 in a cluster: SET new; [HMGET, HSET, HDEL, PEXPIRE, HGETALL] old; [as create] new; DEL old
+ *                 in a cluster: SET new NX; [HMGET, HSET, HDEL, PEXPIRE, HGETALL] old; [as create] new; DEL old
  *     destroy     [HMGET, DEL] session
  *     then, where a user's session appears, is extended or ends
  *                 [ZREMRANGEBYSCORE, ZADD, PTTL, PEXPIRE] user            or ZREM user
@@ -96,6 +96,8 @@ interface Parts {
  *     |                                        | beside another. What it writes to a session that has ended is not  |
  *     |                                        | one, but may lie there until it is looked at.                      |
  *     | A rotation is one step.                | If it breaks between two, both ids are alive; nobody has the new.  |
+ *     | A server without memory lets users     | It refuses that too.                                               |
+ *     | log out.                               |                                                                    |
  *     | Every key has a time to live.          | Unless the connection breaks between writing and saying so.        |
  *     | An index lasts as long as its longest. | Two first logins at one instant may leave it the shorter time.     |
  *     | SCAN finds every session.              | One whose creation broke half-way is not counted or cleared.       |

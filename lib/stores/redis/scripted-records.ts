@@ -72,7 +72,7 @@ export class ScriptedRecords implements SessionRecords {
   /**
    * Rotation between two servers, which no script can do at once. Three steps:
    *
-   * 1. `SET newKey '' PX`: the server of the new record can be reached and takes writes, or nothing has happened.
+   * 1. `SET newKey '' PX NX`: the server of the new record can be reached and takes writes, or nothing has happened.
    * 2. TAKE on the old key: one script that ends the session under its old id and hands out what it held.
    * 3. CREATE of the new record, from that and the delta.
    *
@@ -93,10 +93,10 @@ export class ScriptedRecords implements SessionRecords {
     now: number,
   ): Promise<Indexed | undefined> {
     const commands = this.#commands;
-    await commands.run('set', [newKey, '', 'PX', TAKEN]);
+    const reserved = await commands.run('set', [newKey, '', 'PX', TAKEN, 'NX']);
     const taken = (await commands.script(TAKE, [key], [now, randomUUID(), TAKEN])) as string[] | null;
     if (!taken) {
-      await commands.run('del', [newKey]);
+      if (reserved) await commands.run('del', [newKey]);
       return undefined;
     }
     const before = recordIn(taken);

@@ -28,7 +28,7 @@ export function startServers(): void {
     limited = await RedisServer.start(...WITHOUT_SCRIPTS);
     cluster = await RedisCluster.start();
     lonely = await RedisCluster.start({ masters: 1, replicas: 0 });
-  }, 60_000);
+  });
   afterAll(() => Promise.all([plain.stop(), limited.stop(), cluster.stop(), lonely.stop()]));
 }
 

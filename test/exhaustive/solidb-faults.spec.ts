@@ -1,9 +1,9 @@
 import { Logger } from '@nestjs/common';
 import { inspect } from 'node:util';
 import type { SessionDelta, SessionRecord } from 'nest-session';
-import { SolidbStore, type SolidbStoreOptions } from '../lib/stores/solidb/index.js';
-import * as faults from './support/solidb-faults.mjs';
-import { type Fault, type ProfileName, SolidbServer } from './support/solidb-server.mjs';
+import { SolidbStore, type SolidbStoreOptions } from '../../lib/stores/solidb/index.js';
+import * as faults from '../support/solidb-faults.mjs';
+import { type Fault, type ProfileName, SolidbServer } from '../support/solidb-server.mjs';
 
 const API_KEY = 'sk_5ecret';
 const PASSWORD = 'pa55word';
