@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto';
+import { createCipheriv, createDecipheriv, type KeyObject } from 'node:crypto';
 
 /** Bytes of nonce: enough to choose each at random, for ever. */
 export const NONCE_BYTES = 24;
@@ -44,14 +44,14 @@ export class Xaes256Gcm {
   }
 
   /** CMAC-based counter mode of SP 800-108, in the two blocks that XAES needs. */
-  #derive(nonce: Buffer): KeyObject {
+  #derive(nonce: Buffer): Buffer {
     const blocks = Buffer.alloc(32);
     blocks.set([0, 1, 0x58, 0]);
     blocks.set([0, 2, 0x58, 0], 16);
     nonce.copy(blocks, 4, 0, 12);
     nonce.copy(blocks, 20, 0, 12);
     for (let index = 0; index < 32; index++) blocks[index] ^= this.#k1[index % 16];
-    return createSecretKey(aes(this.#key, blocks));
+    return aes(this.#key, blocks);
   }
 }
 

@@ -21,6 +21,31 @@ export interface Headers {
 type Step = 'writeHead' | 'write' | 'end' | 'flushHeaders';
 type Method = (...args: unknown[]) => unknown;
 
+/** The hook of a response; the functions that lead to it are the same for all, since closures for each cost time. */
+const HOOK = Symbol('nest-session hook');
+
+type Hooked = Record<Step, Method> & { [HOOK]?: ResponseHook };
+
+function hookedWriteHead(this: Hooked, ...args: unknown[]): unknown {
+  return ResponseHook.take(this, 'writeHead', args);
+}
+
+function hookedWrite(this: Hooked, ...args: unknown[]): unknown {
+  return ResponseHook.take(this, 'write', args);
+}
+
+function hookedEnd(this: Hooked, ...args: unknown[]): unknown {
+  return ResponseHook.take(this, 'end', args);
+}
+
+function hookedFlushHeaders(this: Hooked, ...args: unknown[]): unknown {
+  return ResponseHook.take(this, 'flushHeaders', args);
+}
+
+function hookedClose(this: unknown): void {
+  ResponseHook.closed(this as Hooked);
+}
+
 interface Queued {
   readonly step: Step;
   readonly args: unknown[];
@@ -43,6 +68,8 @@ export class ResponseHook {
   readonly #passenger: Passenger;
   readonly #headers: Headers;
   readonly #original: Readonly<Record<Step, Method>>;
+  /** The hook of another module's session on the same response. */
+  readonly #previous: ResponseHook | undefined;
   #queue: Queued[] | undefined;
   #sentBeforeHold = false;
   #decorated = false;
@@ -53,15 +80,26 @@ export class ResponseHook {
     this.#response = response;
     this.#passenger = passenger;
     this.#headers = headers;
-    const { writeHead, write, end, flushHeaders } = response as { [S in Step]: Method };
+    const hooked = response as unknown as Hooked;
+    this.#previous = hooked[HOOK];
+    const { writeHead, write, end, flushHeaders } = hooked;
     this.#original = { writeHead, write, end, flushHeaders };
-    Object.assign<ServerResponse, Record<Step, Method>>(response, {
-      writeHead: (...args) => this.#take('writeHead', args),
-      write: (...args) => this.#take('write', args),
-      end: (...args) => this.#take('end', args),
-      flushHeaders: (...args) => this.#take('flushHeaders', args),
-    });
-    response.once('close', () => this.#closed());
+    hooked[HOOK] = this;
+    hooked.writeHead = hookedWriteHead;
+    hooked.write = hookedWrite;
+    hooked.end = hookedEnd;
+    hooked.flushHeaders = hookedFlushHeaders;
+    if (!this.#previous) response.on('close', hookedClose);
+  }
+
+  /** @internal */
+  static take(hooked: Hooked, step: Step, args: unknown[]): unknown {
+    return (hooked[HOOK] as ResponseHook).#take(step, args);
+  }
+
+  /** @internal */
+  static closed(hooked: Hooked): void {
+    for (let hook = hooked[HOOK]; hook; hook = hook.#previous) hook.#closed();
   }
 
   /** Whether the headers are really gone, which `response.headersSent` does not tell while we hold them. */
@@ -107,7 +145,9 @@ export class ResponseHook {
       if (this.#headers.hasHeaders()) args = this.#decorate(args);
       this.#decorated = true;
     }
-    return this.#original[step].apply(this.#response, args);
+    return this.#previous
+      ? this.#previous.#take(step, args)
+      : this.#original[step].apply(this.#response, args);
   }
 
   #enqueue(step: Step, args: unknown[]): unknown {

@@ -3,6 +3,7 @@ import {
   SessionStoreUnsupportedError,
   SessionTooLargeError,
 } from '../errors.js';
+import { Deadlines } from './deadlines.js';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './session-store.js';
 
 /**
@@ -10,6 +11,7 @@ import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './se
  * contract or in `SessionStoreUnavailableException`.
  */
 export class BoundedStore {
+  readonly #deadlines: Deadlines;
   #underWay = 0;
   readonly #quiet: (() => void)[] = [];
 
@@ -17,7 +19,9 @@ export class BoundedStore {
     readonly store: SessionStore,
     private readonly timeout: number,
     private readonly report: (operation: string, cause: unknown) => void,
-  ) {}
+  ) {
+    this.#deadlines = new Deadlines(timeout);
+  }
 
   create(id: string, record: SessionRecord): Promise<'created' | 'exists'> {
     return this.#bounded('create', () => this.store.create(id, record));
@@ -80,20 +84,22 @@ export class BoundedStore {
 
   #bounded<T>(operation: string, run: () => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      let open = true;
       this.#underWay++;
       // The first outcome counts. What comes after the timeout comes too late to matter, or to be logged.
-      const conclude = (outcome: () => void): void => {
-        if (!open) return;
-        open = false;
-        clearTimeout(timer);
-        outcome();
+      const conclude = (): boolean => {
+        if (!this.#deadlines.delete(late)) return false;
         if (--this.#underWay === 0) for (const settle of this.#quiet.splice(0)) settle();
+        return true;
       };
-      const fail = (cause: unknown): void => conclude(() => reject(this.#unavailable(operation, cause)));
-      const timer = setTimeout(() => fail(new Error(`no answer within ${this.timeout} ms`)), this.timeout);
+      const fail = (cause: unknown): void => {
+        if (conclude()) reject(this.#unavailable(operation, cause));
+      };
+      const late = (): void => fail(new Error(`no answer within ${this.timeout} ms`));
+      this.#deadlines.add(late);
       try {
-        Promise.resolve(run()).then((value) => conclude(() => resolve(value)), fail);
+        Promise.resolve(run()).then((value) => {
+          if (conclude()) resolve(value);
+        }, fail);
       } catch (cause) {
         fail(cause);
       }
