@@ -71,7 +71,7 @@ interface Parts {
  *     create      [HMGET, HSET, PEXPIRE] session
  *     commit      [HMGET, HSET, HDEL, PEXPIRE] session                    PEXPIRE where the expiry moves
  *     touch       as commit, of `e` alone
- *     rotate      [HMGET, HSET, HDEL, PEXPIRE, RENAME] session
+ *     rotate      [HMGET, HSET, HDEL, HGETALL, HSET, PTTL, PEXPIRE, DEL] session
  *                 in a cluster: SET new NX; [HMGET, HSET, HDEL, PEXPIRE, HGETALL] old; [as create] new; DEL old
  *     destroy     [HMGET, DEL] session
  *     then, where a user's session appears, is extended or ends

@@ -70,7 +70,10 @@ if not before then
   return nil
 end
 merge(KEYS[1])
-redis.call('RENAME', KEYS[1], KEYS[2])
+local all = redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 1000 do redis.call('HSET', KEYS[2], unpack(all, i, math.min(i + 999, #all))) end
+redis.call('PEXPIRE', KEYS[2], redis.call('PTTL', KEYS[1]))
+redis.call('DEL', KEYS[1])
 return before
 `);
 
