@@ -85,6 +85,20 @@ onBothAdapters((adapter) => {
       expect((await served.http.get('/ready')).status).toBe(503);
     });
 
+    it('is that of both stores while sessions move, and of the new one afterwards', async () => {
+      await start(remote);
+      const next = new RemoteStore();
+      const status = async () => (await served.http.get('/ready')).status;
+      await served.sessions.useStore(next, { migrate: true });
+      expect(await status()).toBe(200);
+      remote.away = true;
+      expect(await status()).toBe(503);
+      await served.sessions.useStore(next);
+      expect(await status()).toBe(200);
+      next.away = true;
+      expect(await status()).toBe(503);
+    });
+
     it('goes by the name it is given', async () => {
       await start();
       const { body } = await served.http.get('/named').expect(200);
@@ -136,5 +150,42 @@ describe('the store is connected after the boot', () => {
     indicator.onApplicationShutdown();
     await jest.advanceTimersByTimeAsync(8000);
     expect(pings).toHaveLength(7);
+  });
+
+  it('and not once more when the application closes before the answer', async () => {
+    let pings = 0;
+    let refuse = (): void => {};
+    const store = {
+      ping: () => {
+        pings++;
+        return new Promise((_, reject) => (refuse = () => reject(new Error('refused'))));
+      },
+    };
+    const indicator = new SessionHealthIndicator({ store } as unknown as SessionRuntime);
+    indicator.onApplicationBootstrap();
+    indicator.onApplicationShutdown();
+    refuse();
+    await jest.advanceTimersByTimeAsync(8000);
+    expect(pings).toBe(1);
+  });
+
+  it('while the process may end: the pause does not keep it alive', async () => {
+    jest.useRealTimers();
+    const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+    const before = timers();
+    let answered = (): void => {};
+    const refused = new Promise<void>((resolve) => (answered = resolve));
+    const store = {
+      ping: () => {
+        answered();
+        return Promise.reject(new Error('refused'));
+      },
+    };
+    const indicator = new SessionHealthIndicator({ store } as unknown as SessionRuntime);
+    indicator.onApplicationBootstrap();
+    await refused;
+    await new Promise(setImmediate);
+    expect(timers()).toBeLessThanOrEqual(before);
+    indicator.onApplicationShutdown();
   });
 });

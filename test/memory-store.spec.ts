@@ -2,7 +2,10 @@ import { AsyncLocalStorage, executionAsyncResource } from 'node:async_hooks';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { MemoryStore, type SessionRecord } from 'nest-session';
+import * as fc from 'fast-check';
 import { ExpiryQueue } from '../lib/stores/memory/expiry-queue.js';
+import { FieldPacker } from '../lib/stores/memory/packed-fields.js';
+import { ShardedMap } from '../lib/stores/memory/sharded-map.js';
 import { Clock } from './support/app.js';
 
 const run = promisify(execFile);
@@ -163,6 +166,111 @@ describe('MemoryStore', () => {
     expect(await store.count()).toBe(3);
   });
 
+  it('forgets whom an evicted, a swept, a replaced and a cleared session belonged to', async () => {
+    store = new MemoryStore({ clock: clock.read, maxSessions: 2 });
+    const of = (userId: string, seconds: number): SessionRecord => ({ ...record(seconds), userId });
+    const listed = async (userId: string) => [...(await store.listByUser(userId)).keys()];
+    await store.create('a', of('alice', 1));
+    await store.create('b', of('alice', 2));
+    await store.create('c', of('bob', 3));
+    expect([await listed('alice'), await listed('bob')]).toEqual([['b'], ['c']]);
+    clock.pass(2);
+    expect([await listed('alice'), await listed('bob')]).toEqual([[], ['c']]);
+    await store.create('b', of('bob', 10));
+    expect([await listed('alice'), (await listed('bob')).toSorted()]).toEqual([[], ['b', 'c']]);
+    clock.pass(1);
+    await store.sweep();
+    expect(await listed('bob')).toEqual(['b']);
+    await store.clear();
+    expect([await listed('bob'), await store.count()]).toEqual([[], 0]);
+    // Under the same id as one that was cleared, and would have expired by now.
+    await store.create('b', of('bob', 200));
+    clock.pass(100);
+    expect([await store.sweep(), await listed('bob')]).toEqual([0, ['b']]);
+    await store.clear();
+    await store.create('d', of('bob', 10));
+    expect([await listed('bob'), await store.count()]).toEqual([['d'], 1]);
+    clock.pass(10);
+    expect(await store.count()).toBe(0);
+  });
+
+  it('keeps nothing of users whose sessions have ended, however they ended', async () => {
+    const { set } = ShardedMap.prototype;
+    const maps = new Set<ShardedMap<unknown>>();
+    ShardedMap.prototype.set = function (...args) {
+      maps.add(this);
+      return set.apply(this, args);
+    };
+    try {
+      for (const user of ['alice', 'bob', 'carol']) {
+        for (const id of [1, 2, 3]) await store.create(`${user}${id}`, { ...record(), userId: user });
+        await store.destroy(`${user}1`);
+        await store.commit(`${user}2`, { ...nothing, header: { userId: null } });
+        await store.rotate(`${user}3`, `${user}4`, { ...nothing, header: { userId: 'dora' } });
+      }
+      expect([...maps].map(({ size }) => size)).toEqual([6, 1]);
+      clock.pass(100);
+      await store.sweep();
+      expect([...maps].map(({ size }) => size)).toEqual([0, 0]);
+    } finally {
+      ShardedMap.prototype.set = set;
+    }
+  });
+
+  it('lists the same as it loads, after whatever was done to the many sessions of a few users', async () => {
+    const ids = Array.from({ length: 6 }, (_, index) => `${index}`.repeat(64));
+    const users = ['alice', 'al', 'a', ''];
+    const user = fc.constantFrom(...users, undefined);
+    const step = fc.record({
+      operation: fc.constantFrom(
+        'create',
+        'create',
+        'commit',
+        'commit',
+        'rotate',
+        'destroy',
+        'touch',
+        'pass',
+      ),
+      id: fc.constantFrom(...ids),
+      user,
+      seconds: fc.integer({ min: 1, max: 20 }),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 80, size: 'max' }), async (steps) => {
+        const one = new MemoryStore({ clock: clock.read });
+        const known = new Set(ids);
+        for (const [index, { operation, id, user: userId, seconds }] of steps.entries()) {
+          const expiresAt = clock.now + seconds * 1000;
+          const delta = { set: new Map([['n', `${index}`]]), delete: [], header: { userId: userId ?? null } };
+          if (operation === 'create') await one.create(id, { ...record(seconds), userId });
+          if (operation === 'commit') await one.commit(id, delta);
+          if (operation === 'rotate') await one.rotate(id, `${index}r`, delta);
+          if (operation === 'destroy') await one.destroy(id);
+          if (operation === 'touch') await one.touch(id, expiresAt);
+          if (operation === 'pass') clock.pass(1);
+          known.add(`${index}r`);
+          const listed = new Map<string, SessionRecord>();
+          for (const name of users) for (const entry of await one.listByUser(name)) listed.set(...entry);
+          const loaded = new Map<string, SessionRecord>();
+          for (const each of known) {
+            const found = await one.load(each);
+            if (found && found.userId !== undefined) loaded.set(each, found);
+          }
+          expect(listed).toEqual(loaded);
+        }
+        await one.close();
+      }),
+      { numRuns: 60 },
+    );
+  }, 60_000);
+
+  it('shares nothing it lists', async () => {
+    await store.create('id', { ...record(), userId: 'alice' });
+    (await store.listByUser('alice')).get('id')?.fields.clear();
+    expect((await store.listByUser('alice')).get('id')?.fields).toEqual(new Map([['a', '1']]));
+  });
+
   it('holds keys that are names of Object.prototype like any other', async () => {
     for (const id of ['__proto__', 'constructor', '']) {
       await store.create(id, record(100, { ['__proto__']: '1' }));
@@ -249,5 +357,101 @@ describe('the expiry queue', () => {
       queue.remove(first);
     }
     expect(actual).toEqual(expected);
+  });
+});
+
+describe('packed fields', () => {
+  const text = fc.oneof(
+    fc.constantFrom('', '\n', '\n\n', 'a\nb', '","', '\\n', '\u2028', '\ud800'),
+    fc.string({ unit: 'binary', maxLength: 5 }),
+  );
+  const fields = fc.array(fc.tuple(text, text), { maxLength: 6 }).map((pairs) => new Map(pairs));
+
+  it('are unpacked as they were, in their order, whatever they are called and hold', () => {
+    const packer = new FieldPacker();
+    fc.assert(
+      fc.property(fc.array(fields, { minLength: 1, maxLength: 20 }), (sessions) => {
+        const packed = sessions.map((one) => packer.pack(one));
+        for (const [index, one] of sessions.entries()) {
+          expect([...packer.unpack(packed[index])]).toEqual([...one]);
+        }
+      }),
+    );
+  });
+
+  it.each([
+    [[]],
+    [[['', '']]],
+    [
+      [
+        ['a', ''],
+        ['b', ''],
+      ],
+    ],
+    [
+      [
+        ['a', '1\n2'],
+        ['b', ''],
+      ],
+    ],
+  ] as [string, string][][][])('such as %j', (pairs) => {
+    const packer = new FieldPacker();
+    expect([...packer.unpack(packer.pack(new Map(pairs)))]).toEqual(pairs);
+  });
+
+  it('are told apart by their names, also where those look the same when joined', () => {
+    const packer = new FieldPacker();
+    const shapes = [['a', 'b'], ['a,b'], ['b', 'a'], ['a","b'], ['a\nb'], ['', 'ab'], ['ab', '']];
+    const all = shapes.map((names) => new Map(names.map((name, index) => [name, `${index}`])));
+    const packed = all.map((one) => packer.pack(one));
+    expect(packed.map((one) => [...packer.unpack(one)])).toEqual(all.map((one) => [...one]));
+  });
+
+  it('share their names, and hold their texts as one where they can', () => {
+    const packer = new FieldPacker();
+    const [one, two] = ['1', '2'].map((value) =>
+      packer.pack(new Map(Object.entries({ a: value, b: value }))),
+    );
+    expect(two.names).toBe(one.names);
+    expect([one.texts, packer.pack(new Map([['a', '1\n']])).texts]).toEqual(['1\n1', ['1\n']]);
+  });
+
+  it('stay as they are when more shapes come than are remembered', () => {
+    const packer = new FieldPacker();
+    const first = packer.pack(new Map([['a', '1']]));
+    expect(packer.pack(new Map([['a', '2']])).names).toBe(first.names);
+    for (let index = 0; index < 3000; index++) {
+      const name = `shape ${index}`;
+      const packed = packer.pack(new Map([[name, '1']]));
+      expect([...packer.unpack(packed)]).toEqual([[name, '1']]);
+    }
+    expect([...packer.unpack(first)]).toEqual([['a', '1']]);
+    // Forgotten, or names that a client may choose would fill the memory.
+    expect(packer.pack(new Map([['a', '2']])).names).not.toBe(first.names);
+  });
+});
+
+describe('the sharded map', () => {
+  it('is a Map, whatever is done to it', () => {
+    const key = fc.oneof(
+      fc.constantFrom('', 'a', 'aa', 'ab', 'ba', '\u0000', '\uffff\uffff', '__proto__'),
+      fc.string({ maxLength: 3 }),
+    );
+    const step = fc.tuple(fc.constantFrom('set', 'set', 'set', 'delete', 'clear?'), key, fc.integer());
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 100, size: 'max' }), (steps) => {
+        const sharded = new ShardedMap<number>();
+        const map = new Map<string, number>();
+        for (const [operation, one, value] of steps) {
+          for (const each of [sharded, map]) {
+            if (operation === 'set') each.set(one, value);
+            if (operation === 'delete') each.delete(one);
+            if (operation === 'clear?' && value % 5 === 0) each.clear();
+          }
+          expect([sharded.size, sharded.get(one)]).toEqual([map.size, map.get(one)]);
+          for (const [known, held] of map) expect(sharded.get(known)).toBe(held);
+        }
+      }),
+    );
   });
 });

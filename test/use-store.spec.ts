@@ -1,7 +1,14 @@
 import { Body, Controller, Get, Post } from '@nestjs/common';
-import { CookieStore, MemoryStore, Session, type SessionManager, type SessionStore } from 'nest-session';
+import {
+  CookieStore,
+  MemoryStore,
+  Session,
+  type SessionManager,
+  type SessionModuleOptions,
+  type SessionStore,
+} from 'nest-session';
 import { MigratingStore } from '../lib/stores/migrating.store.js';
-import { type Browser, onBothAdapters, type Served, serve } from './support/app.js';
+import { type Browser, onBothAdapters, type Served, serve, sessionCookies } from './support/app.js';
 import { HeldStore } from './support/held-store.js';
 
 @Controller()
@@ -30,17 +37,55 @@ class CartController {
   async regenerate(@Session() session: Session) {
     await session.regenerate();
   }
+
+  /** Takes its time before it writes. */
+  @Post('set-later')
+  async setLater(@Session() session: Session<any>, @Body() body: object) {
+    await pause.pass();
+    session.update(body);
+  }
+
+  /** Takes its time after it has saved. */
+  @Post('save')
+  async save(@Session() session: Session<any>, @Body() body: object) {
+    session.update(body);
+    await session.save();
+    await pause.pass();
+  }
 }
+
+/** A place in a handler where the test holds it. */
+class Pause {
+  #arrive = (): void => {};
+  release = (): void => {};
+  readonly reached = new Promise<void>((resolve) => (this.#arrive = resolve));
+  readonly #released = new Promise<void>((resolve) => (this.release = resolve));
+
+  async pass(): Promise<void> {
+    this.#arrive();
+    await this.#released;
+  }
+}
+
+let pause: Pause;
 
 onBothAdapters((adapter) => {
   describe('useStore', () => {
     let served: Served;
     let sessions: SessionManager;
     let next: HeldStore;
-    beforeEach(async () => {
-      served = await serve(adapter, { controllers: [CartController] });
+    const start = async (options: Partial<SessionModuleOptions> = {}) => {
+      served = await serve(adapter, { controllers: [CartController], options });
       sessions = served.sessions;
       next = new HeldStore(undefined, served.clock.read);
+    };
+    const restart = async (options: Partial<SessionModuleOptions>) => {
+      await served.close();
+      await start(options);
+    };
+    beforeEach(async () => {
+      pause = new Pause();
+      await start();
     });
     afterEach(() => served.close());
 
@@ -136,6 +181,24 @@ onBothAdapters((adapter) => {
         expect((await reading).body).toEqual({ cart: ['pen'], late: 1 });
       });
 
+      it('nothing moves before what was under way in the old store has ended', async () => {
+        const browser = await begun();
+        const held = served.store.hold('commit');
+        const writing = Promise.resolve(browser.copy().post('/set', { late: 1 }));
+        await held.reached;
+        await sessions.useStore(next, { migrate: true });
+        const looking = next.hold('load');
+        const reading = browser.begin('/');
+        await looking.reached;
+        served.store.drain();
+        looking.release();
+        for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+        expect(served.store.drain()).toEqual([]);
+        held.release();
+        expect((await writing).status).toBe(201);
+        expect((await reading).body).toEqual({ cart: ['pen'], late: 1 });
+      });
+
       it('a request that began before the switch cannot bring back what was logged out after it', async () => {
         const browser = await begun();
         const held = served.store.hold('load');
@@ -202,6 +265,182 @@ onBothAdapters((adapter) => {
         expect(sessions.store).toBe(next);
       });
 
+      it('extends a session that it moves, cookie and record', async () => {
+        const browser = await begun();
+        await sessions.useStore(next, { migrate: true });
+        served.clock.pass(80_000);
+        expect(sessionCookies(await browser.get('/'))).toHaveLength(1);
+        served.clock.pass(80_000);
+        expect(await cart(browser)).toEqual({ cart: ['pen'] });
+      });
+
+      it('ends a session whose time is over in the old store, and its cookie', async () => {
+        const [browser, twin] = [await begun(), served.browser()];
+        twin.cookies.set('session_id', (browser.cookie as string).slice('session_id='.length));
+        await sessions.useStore(next, { migrate: true });
+        const seen: string[] = [];
+        sessions.events.subscribe(({ type }) => seen.push(type));
+        served.clock.pass(86_400);
+        expect(await cart(browser)).toEqual({});
+        expect(browser.cookie).toBeUndefined();
+        expect(await cart(twin)).toEqual({});
+        expect(seen).toEqual(['expired', 'rejected']);
+        expect([await count(served.store), await count(next)]).toEqual([0, 0]);
+      });
+
+      it('ends a session whose time is over in the new store, and its cookie', async () => {
+        const browser = await begun();
+        await sessions.useStore(next, { migrate: true });
+        await cart(browser);
+        served.clock.pass(86_400);
+        await cart(browser);
+        expect(browser.cookie).toBeUndefined();
+      });
+
+      it('moves a session for a socket as well, which can write to it', async () => {
+        const browser = await begun();
+        await sessions.useStore(next, { migrate: true });
+        const handshake = { headers: { cookie: browser.cookie } };
+        const session = (await sessions.open(handshake)) as Session<any>;
+        session.set('from', 'the socket');
+        await session.save();
+        expect([await count(served.store), await count(next)]).toEqual([0, 1]);
+        expect(await cart(browser)).toEqual({ cart: ['pen'], from: 'the socket' });
+      });
+
+      it('finds, lists and revokes a session by its id wherever it is', async () => {
+        const browser = await begun();
+        await browser.post('/login');
+        const [info] = await sessions.listByUser('alice');
+        await sessions.useStore(next, { migrate: true });
+        expect(await sessions.find(info.id)).toEqual(info);
+        const other = await begun();
+        await other.post('/login');
+        expect(await sessions.listByUser('alice')).toHaveLength(2);
+        expect(await sessions.revokeByUser('alice', { except: info.id })).toBe(1);
+        expect(await sessions.revoke(info.id)).toBe(true);
+        expect(await sessions.revoke(info.id)).toBe(false);
+        expect([await cart(browser), await cart(other)]).toEqual([{}, {}]);
+      });
+
+      it('keeps to maxSessionsPerUser over both stores, and tells whoever had to go', async () => {
+        await restart({ auth: { maxSessionsPerUser: 2 } });
+        const browsers = [];
+        for (const at of [0, 1, 2]) {
+          const browser = await begun();
+          if (at === 1) await sessions.useStore(next, { migrate: true });
+          await browser.post('/login');
+          served.clock.pass(1);
+          browsers.push(browser);
+        }
+        expect(await sessions.listByUser('alice')).toHaveLength(2);
+        const [first] = browsers;
+        expect(await cart(first)).toEqual({});
+        const told = (await sessions.open({ headers: { cookie: first.cookie } })) as Session<any>;
+        expect(told.flash.peek('error')).toMatch('signed in elsewhere');
+        expect(await cart(browsers[1])).toMatchObject({ userId: 'alice' });
+      });
+
+      it.each([
+        ['create', '/set', { cart: ['ink'] }, { cart: ['ink'] }],
+        ['commit', '/set', { a: 1 }, { cart: ['pen'], a: 1 }],
+        ['rotate', '/regenerate', {}, { cart: ['pen'] }],
+        ['rotate', '/login', {}, { cart: ['pen'], userId: 'alice' }],
+        ['destroy', '/logout', {}, {}],
+      ] as const)('two switches while a %s of %s is under way lose nothing', async (...step) => {
+        const [operation, path, body, expected] = step;
+        const browser = operation === 'create' ? served.browser() : await begun();
+        const third = new HeldStore(undefined, served.clock.read);
+        const held = served.store.hold(operation);
+        const under = Promise.resolve(browser.post(path, body));
+        await held.reached;
+        await sessions.useStore(next, { migrate: true });
+        await sessions.useStore(third, { migrate: true });
+        held.release();
+        expect((await under).status).toBe(201);
+        expect(await cart(browser)).toEqual(expected);
+        const moved = Object.keys(expected).length === 0 ? 0 : 1;
+        expect([await count(served.store), await count(next), await count(third)]).toEqual([0, 0, moved]);
+      });
+
+      it('knows nothing of an id that neither store has', async () => {
+        const browser = await begun();
+        await sessions.useStore(next, { migrate: true });
+        await sessions.clear();
+        const response = await browser.get('/').expect(200);
+        expect([response.body, sessionCookies(response)]).toEqual([{}, []]);
+      });
+
+      describe('when a store cannot be reached in the middle of a move', () => {
+        it.each(
+          [
+            ['old', 'load'],
+            ['old', 'destroy'],
+            ['new', 'load'],
+            ['new', 'create'],
+          ].flatMap(([which, operation]) =>
+            ['/set', '/login', '/regenerate', '/logout', '/'].map((path) => [which, operation, path]),
+          ) as ['old' | 'new', 'load' | 'create' | 'destroy', string][],
+        )('the %s one, to %s: %s is a 503, and nothing is lost', async (which, operation, path) => {
+          const browser = await begun();
+          await sessions.useStore(next, { migrate: true });
+          const store = which === 'old' ? served.store : next;
+          store.fail(operation);
+          const response = await (path === '/' ? browser.get(path) : browser.post(path, { a: 1 }));
+          expect([response.status, sessionCookies(response)]).toEqual([503, []]);
+          store.recover();
+          expect(await cart(browser)).toEqual({ cart: ['pen'] });
+        });
+
+        it('a session that has moved, and a new one, do not need the old one', async () => {
+          const browser = await begun();
+          await sessions.useStore(next, { migrate: true });
+          await cart(browser);
+          served.store.fail('create', 'load', 'touch', 'commit', 'rotate', 'destroy');
+          await browser.post('/set', { a: 1 }).expect(201);
+          expect(await cart(browser)).toEqual({ cart: ['pen'], a: 1 });
+          expect(await cart(await begun())).toEqual({ cart: ['pen'] });
+        });
+
+        it('a logout that does not reach the old one says so', async () => {
+          const browser = await begun();
+          await sessions.useStore(next, { migrate: true });
+          await cart(browser);
+          served.store.fail('destroy');
+          const response = await browser.post('/logout');
+          expect([response.status, sessionCookies(response)]).toEqual([503, []]);
+        });
+
+        it('where that is to be tolerated, the request goes on without its session, which is not lost', async () => {
+          await restart({ onStoreError: 'anonymous' });
+          const browser = await begun();
+          await sessions.useStore(next, { migrate: true });
+          for (const [store, operation] of [
+            [served.store, 'load'],
+            [next, 'create'],
+            [served.store, 'destroy'],
+          ] as const) {
+            store.fail(operation);
+            expect(await cart(browser)).toEqual({});
+            store.recover();
+          }
+          expect(await cart(browser)).toEqual({ cart: ['pen'] });
+        });
+      });
+
+      it('closes every store that was in use, once, with the application', async () => {
+        const closed: string[] = [];
+        const other = await serve(adapter, { controllers: [] });
+        const stores = ['second', 'third'].map((name) =>
+          Object.assign(new MemoryStore(), { close: async () => void closed.push(name) }),
+        );
+        other.store.close = async () => void closed.push('first');
+        for (const store of [...stores, ...stores]) await other.sessions.useStore(store, { migrate: true });
+        expect(closed).toEqual([]);
+        await other.close();
+        expect(closed.toSorted()).toEqual(['first', 'second', 'third']);
+      });
+
       it('closes both stores with the application', async () => {
         const closed: string[] = [];
         const other = await serve(adapter, { controllers: [] });
@@ -246,6 +485,43 @@ onBothAdapters((adapter) => {
       expect(await cart(browser)).toEqual({ cart: ['pen'] });
     });
 
+    it('changes nothing when it cannot list the sessions of a user, and has to', async () => {
+      await restart({ auth: { maxSessionsPerUser: 1 } });
+      const browser = await begun();
+      const pinged: string[] = [];
+      const mute = Object.assign(new MemoryStore(), {
+        listByUser: undefined,
+        ping: async () => void pinged.push('ping'),
+      });
+      for (const migrate of [true, false]) {
+        await expect(sessions.useStore(mute, { migrate })).rejects.toThrow(
+          'auth.maxSessionsPerUser: it needs a store that can list the sessions of a user, and MemoryStore has no listByUser().',
+        );
+      }
+      expect([sessions.store, pinged]).toEqual([served.store, []]);
+      expect(await cart(browser)).toEqual({ cart: ['pen'] });
+    });
+
+    it('asks the new store whether it can be reached before anything changes', async () => {
+      let answer = (): void => {};
+      let asked = (): void => {};
+      const wasAsked = new Promise<void>((resolve) => (asked = resolve));
+      const slow = Object.assign(new MemoryStore({ clock: served.clock.read }), {
+        ping: () => {
+          asked();
+          return new Promise<void>((resolve) => (answer = resolve));
+        },
+      });
+      const switching = sessions.useStore(slow, { migrate: true });
+      await wasAsked;
+      await begun();
+      expect([await count(served.store), await count(slow)]).toEqual([1, 0]);
+      answer();
+      await switching;
+      await begun();
+      expect([await count(served.store), await count(slow)]).toEqual([1, 1]);
+    });
+
     it('changes nothing when it is no store', async () => {
       await expect(sessions.useStore({} as SessionStore)).rejects.toThrow('this one has no create()');
       expect(sessions.store).toBe(served.store);
@@ -268,6 +544,15 @@ onBothAdapters((adapter) => {
         expect(await cart(browser)).toEqual({ cart: ['pen'], b: 1 });
         await browser.post('/logout').expect(201);
         for (const copy of [browser, reference]) expect(await cart(copy)).toEqual({});
+      });
+
+      it('into cookies, and the answer with the new cookie never arrives', async () => {
+        const browser = await begun();
+        await sessions.useStore(inCookies(), { migrate: true });
+        await cart(browser.copy());
+        served.clock.pass(60);
+        expect(await cart(browser)).toEqual({ cart: ['pen'] });
+        expect(browser.cookie).toMatch(/^session_id=1\./);
       });
 
       it('out of cookies', async () => {
@@ -300,6 +585,115 @@ onBothAdapters((adapter) => {
         await sessions.useStore(new CookieStore({ audience: 'new' }));
         expect(await cart(browser)).toEqual({ cart: ['pen'] });
       });
+    });
+
+    describe('open defects', () => {
+      const inCookies = (): CookieStore =>
+        new CookieStore({ revocations: new MemoryStore({ clock: served.clock.read }) });
+
+      it('back to the first store: sessions that had moved move back', async () => {
+        const browser = await begun();
+        await sessions.useStore(next, { migrate: true });
+        await cart(browser);
+        await sessions.useStore(served.store, { migrate: true });
+        expect(await cart(browser)).toEqual({ cart: ['pen'] });
+        expect(await cart(browser)).toEqual({ cart: ['pen'] });
+      });
+
+      it('back to the first store: a session that never moved counts once', async () => {
+        await begun();
+        await sessions.useStore(next, { migrate: true });
+        await sessions.useStore(served.store, { migrate: true });
+        expect(await sessions.count()).toBe(1);
+      });
+
+      it('to the store that is in use: a session counts once', async () => {
+        await begun();
+        await sessions.useStore(served.store, { migrate: true });
+        expect(await sessions.count()).toBe(1);
+      });
+
+      it.each(['/login', '/regenerate'])(
+        '%s, while the old store cannot be told of it, does not lose the session',
+        async (path) => {
+          const browser = await begun();
+          await sessions.useStore(next, { migrate: true });
+          await cart(browser);
+          served.store.fail('destroy');
+          await browser.post(path);
+          served.store.recover();
+          expect(await cart(browser)).toMatchObject({ cart: ['pen'] });
+        },
+      );
+
+      it.each(['old', 'new'])(
+        'an operation that the %s store never answers shuts no session for good',
+        async (which) => {
+          await restart({ storeTimeout: '200ms' });
+          const browser = await begun();
+          await sessions.useStore(next, { migrate: true });
+          const store = which === 'old' ? served.store : next;
+          store.hang('load');
+          expect((await browser.get('/')).status).toBe(503);
+          store.recover();
+          const statuses: number[] = [];
+          while (statuses.length < 8 && !statuses.includes(200)) {
+            statuses.push((await browser.get('/')).status);
+          }
+          expect(statuses).toContain(200);
+        },
+      );
+
+      it('a session too large for the new store is not shut out', async () => {
+        const browser = await begun();
+        const large = 'x'.repeat(20_000);
+        await browser.post('/set', { large }).expect(201);
+        await sessions.useStore(inCookies(), { migrate: true });
+        expect((await browser.get('/')).status).toBe(200);
+        served.clock.pass(20);
+        expect(await cart(browser)).toEqual({ cart: ['pen'], large });
+        expect((await browser.post('/logout')).status).toBe(201);
+      });
+
+      it('into cookies: what the old cookie leads to is older than what a new one has', async () => {
+        const browser = await begun();
+        // As a socket keeps the cookie of its handshake.
+        const reference = browser.copy();
+        await sessions.useStore(inCookies(), { migrate: true });
+        await cart(browser);
+        served.clock.pass(20);
+        await browser.post('/set', { b: 1 }).expect(201);
+        served.clock.pass(20);
+        await cart(reference);
+        expect(await cart(browser)).toEqual({ cart: ['pen'], b: 1 });
+      });
+
+      it('out of cookies: what a slow handler writes after the switch is saved', async () => {
+        await sessions.useStore(inCookies());
+        const browser = await begun();
+        const writing = Promise.resolve(browser.post('/set-later', { late: 1 }));
+        await pause.reached;
+        await sessions.useStore(next, { migrate: true });
+        served.clock.pass(20);
+        pause.release();
+        expect((await writing).status).toBe(201);
+        expect(await cart(browser)).toEqual({ cart: ['pen'], late: 1 });
+      });
+
+      it.each(['a new', 'an old'])(
+        'out of cookies: %s session, saved before the switch and answered after it, is found later',
+        async (age) => {
+          await sessions.useStore(inCookies());
+          const browser = age === 'a new' ? served.browser() : await begun();
+          const writing = Promise.resolve(browser.post('/save', { saved: 1 }));
+          await pause.reached;
+          await sessions.useStore(next, { migrate: true });
+          pause.release();
+          expect((await writing).status).toBe(201);
+          served.clock.pass(20);
+          expect(await cart(browser)).toMatchObject({ saved: 1 });
+        },
+      );
     });
   });
 });
