@@ -587,7 +587,7 @@ onBothAdapters((adapter) => {
       });
     });
 
-    describe('open defects', () => {
+    describe('found in review:', () => {
       const inCookies = (): CookieStore =>
         new CookieStore({ revocations: new MemoryStore({ clock: served.clock.read }) });
 

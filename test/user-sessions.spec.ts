@@ -659,7 +659,7 @@ onBothAdapters((adapter) => {
       });
     });
 
-    describe('open defects', () => {
+    describe('found in review:', () => {
       /** A login that has to make room and is held when it leaves the notice. */
       const loginHeldAtNotice = async (): Promise<{ release(): void; done: Promise<unknown> }> => {
         served.store.hold('create').release();

@@ -5,7 +5,7 @@ import { type Identity, publicId, SessionSigner, type Verified } from '../crypto
 import { DUPLICATE, readCookie } from '../http/cookie-header.js';
 import { SessionCookie } from '../http/session-cookie.js';
 import type { ResolvedSessionOptions } from '../options/resolved-options.js';
-import { CookieStore, MOST_CHUNKS } from '../stores/cookie/cookie.store.js';
+import { CookieStore, type Held, MOST_CHUNKS } from '../stores/cookie/cookie.store.js';
 import { MigratingStore } from '../stores/migrating.store.js';
 import { decodeRecord, encodeRecord } from '../stores/cookie/sealed-record.js';
 import type { SessionRecord, SessionStore } from '../stores/session-store.js';
@@ -70,7 +70,7 @@ export class SessionCarrier {
 
   /** A session by value that its store may have forgotten while a request went on. */
   remind(id: string, record: () => SessionRecord): void {
-    if (this.#writing && !this.#writing.held(id)) this.#writing.admit(id, record(), 0);
+    for (const store of this.#sealers.keys()) if (!store.held(id)) store.admit(id, record(), 0);
   }
 
   /** The Set-Cookie lines, by name, that say who the session is; for `seconds`. */
@@ -84,9 +84,12 @@ export class SessionCarrier {
     // An answer that comes late must not bring back, or put in the place of a newer one, what has ended meanwhile.
     if (this.#writing?.hasEnded(id)) return new Map();
     const name = this.cookie.name(secure);
-    const parts = this.#writing
-      ? this.#seal(this.#writing, name, id, secret, record)
-      : [this.signer.sign(name, secret)];
+    // One that was saved before the store was switched is still nowhere else.
+    const store = this.#writing ?? [...this.#sealers.keys()].find((one) => one.held(id));
+    if (store && !store.held(id)) store.adopt(id, record());
+    // One that does not fit into cookies has stayed in the store that it was to be moved from.
+    const held = store?.held(id);
+    const parts = store && held ? this.#seal(store, name, secret, held) : [this.signer.sign(name, secret)];
     const lines = parts.map(
       (part, index) =>
         [nameOf(name, index), this.cookie.line(part, seconds, secure, nameOf(name, index))] as const,
@@ -116,11 +119,10 @@ export class SessionCarrier {
     });
   }
 
-  #seal(store: CookieStore, name: string, id: string, secret: string, record: () => SessionRecord): string[] {
+  #seal(store: CookieStore, name: string, secret: string, held: Held): string[] {
     const sealer = this.#sealers.get(store) as Sealer;
-    const held = store.held(id);
-    const savedAt = Math.max(this.#options.clock(), held?.savedAt ?? 0);
-    const value = sealer.seal(name, encodeRecord({ secret, savedAt, record: held?.record ?? record() }));
+    const savedAt = Math.max(this.#options.clock(), held.savedAt);
+    const value = sealer.seal(name, encodeRecord({ secret, savedAt, record: held.record }));
     if (name.length + value.length <= LONGEST_COOKIE) return [value];
     const size = LONGEST_COOKIE - nameOf(name, 1).length;
     // The first cookie also says how many there are.
@@ -182,7 +184,7 @@ function joined(header: string, name: string, first: string): string | undefined
 }
 
 /** The stores behind a store, the one in use first. */
-function* storesIn(store: SessionStore): Generator<SessionStore> {
+export function* storesIn(store: SessionStore): Generator<SessionStore> {
   if (!(store instanceof MigratingStore)) return yield store;
   yield* storesIn(store.to);
   yield* storesIn(store.from);

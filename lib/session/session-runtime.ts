@@ -9,7 +9,7 @@ import { checkedStore, type ResolvedSessionOptions } from '../options/resolved-o
 import { BoundedStore } from '../stores/bounded-store.js';
 import { MigratingStore } from '../stores/migrating.store.js';
 import type { SessionStore } from '../stores/session-store.js';
-import { SessionCarrier } from './session-carrier.js';
+import { SessionCarrier, storesIn } from './session-carrier.js';
 import type { SessionEvent } from './session-events.js';
 import type { SessionTransaction } from './transaction.js';
 import { UserSessions } from './user-sessions.js';
@@ -81,7 +81,13 @@ export class SessionRuntime {
     await this.#bounded(store).ping();
     this.#used.add(store);
     const present = this.#store;
-    this.#store = this.#put(migrate ? new MigratingStore(store, present.store, present.quiet()) : store);
+    // One that sessions move back to is not also one that they come from.
+    const others = migrate ? [...storesIn(present.store)].filter((other) => other !== store) : [];
+    const quiet = present.quiet();
+    const chain = [store, ...others].reduceRight(
+      (from, to) => new MigratingStore(to, from, quiet, this.#storeTimeout),
+    );
+    this.#store = this.#put(chain);
   }
 
   /** Closes every store that was in use. */

@@ -78,7 +78,7 @@ export class SessionTransaction implements Passenger {
       this.ended = found.ended;
       // A late response must not delete a newer cookie, so only expiry deletes ours.
       if (found.ended === 'expired') this.reply.remove();
-      if (found.ended === 'elsewhere') this.use().write('flash:error', 'flash.error', SIGNED_OUT_ELSEWHERE);
+      this.#tell();
       return;
     }
     this.#identity = found.verified;
@@ -208,6 +208,12 @@ export class SessionTransaction implements Passenger {
   discard(): void {
     this.#fields?.discard();
     this.#touched = false;
+    this.#tell();
+  }
+
+  /** The browser of a session that had to make room is told so with whatever it is answered. */
+  #tell(): void {
+    if (this.ended === 'elsewhere') this.use().write('flash:error', 'flash.error', SIGNED_OUT_ELSEWHERE);
   }
 
   // Passenger: what the response hook asks.
@@ -303,13 +309,24 @@ export class SessionTransaction implements Passenger {
   async #becomeAnother(): Promise<void> {
     if (this.status === 'gone') return;
     if (this.status === 'unavailable') this.#carryOver();
-    for (const [field, value] of loginFields(this.request, this.runtime.now())) {
+    for (const [field, value] of loginFields(this.request, this.runtime.users.loginAt())) {
       this.fields.write(field, field, value);
     }
     const changes = this.fields.changes() as FieldChanges;
     await (this.status === 'new' ? this.#create(changes) : this.#rotate(changes));
-    if (this.status === 'stored' && this.storedUser !== undefined)
-      await this.runtime.users.limit(this.storedUser);
+    if (this.status === 'stored' && this.storedUser !== undefined) await this.#limit(this.storedUser);
+  }
+
+  /** A login whose limit could not be seen to is none. */
+  async #limit(userId: string): Promise<void> {
+    try {
+      await this.runtime.users.limit(userId);
+    } catch (error) {
+      await this.#store.destroy(this.id).catch(() => {});
+      this.status = 'gone';
+      this.reply.cookie = 'keep';
+      throw error;
+    }
   }
 
   async #create(changes: FieldChanges): Promise<void> {

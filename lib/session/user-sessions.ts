@@ -9,6 +9,7 @@ export const SIGNED_OUT_ELSEWHERE = 'You were signed out because you signed in e
 /** The sessions of one user: listed, ended, and kept to a number. */
 export class UserSessions {
   readonly #runtime: SessionRuntime;
+  #lastLogin = 0;
 
   constructor(runtime: SessionRuntime) {
     this.#runtime = runtime;
@@ -20,9 +21,17 @@ export class UserSessions {
 
   /** Ends all but `except`; how many there were. */
   async end(userId: string, except?: string): Promise<number> {
-    const ids = [...(await this.list(userId)).keys()].filter((id) => id !== except);
-    const ended = await Promise.all(ids.map((id) => this.#end(id, userId)));
-    return ended.filter(Boolean).length;
+    const seen = new Set([except]);
+    let count = 0;
+    // One that was not found under its id any more may have moved to another: look again, until there is nothing new.
+    for (let missed = true; missed;) {
+      const ids = [...(await this.list(userId)).keys()].filter((id) => !seen.has(id));
+      const ended = await Promise.all(ids.map((id) => this.#end(id, userId)));
+      for (const id of ids) seen.add(id);
+      count += ended.filter(Boolean).length;
+      missed = ended.includes(false);
+    }
+    return count;
   }
 
   /**
@@ -39,8 +48,16 @@ export class UserSessions {
       // The notice comes first, so that there is no moment in which the browser could miss it.
       const times = { createdAt: now(), lastAccessedAt: now(), expiresAt };
       await store.create(noticeFor(id), { ...times, fields: new Map() });
-      await this.#end(id, userId);
+      if (await this.#end(id, userId)) continue;
+      // It has logged out meanwhile, or moved to another id: nothing to tell, and maybe still one too many.
+      await store.destroy(noticeFor(id));
+      return this.limit(userId);
     }
+  }
+
+  /** The instant of a login: no two are the same, whatever the clock says, or chance would decide which is older. */
+  loginAt(): number {
+    return (this.#lastLogin = Math.max(this.#runtime.now(), this.#lastLogin + 1));
   }
 
   /** Whether the session that an unknown id named had to make room. Says so once. */

@@ -60,14 +60,7 @@ export class BoundedStore {
 
   /** Settles when what is under way has ended, or should have. */
   async quiet(): Promise<void> {
-    if (this.#underWay === 0) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, this.timeout);
-      this.#quiet.push(() => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
+    if (this.#underWay > 0) await new Promise<void>((resolve) => this.#quiet.push(resolve));
   }
 
   /** The administrative powers may walk the whole store, so no timeout bounds them. */

@@ -10,7 +10,7 @@ import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './se
  * process. Nothing moves before `quiet`, when the operations that the old store was still busy with have ended.
  */
 export class MigratingStore implements SessionStore {
-  readonly #turns = new KeyedTurns();
+  readonly #turns: KeyedTurns;
 
   readonly to: SessionStore;
   readonly from: SessionStore;
@@ -20,7 +20,14 @@ export class MigratingStore implements SessionStore {
   readonly clear: SessionStore['clear'];
   readonly sweep: SessionStore['sweep'];
 
-  constructor(to: SessionStore, from: SessionStore, quiet: Promise<void> = Promise.resolve()) {
+  /** @param patience how long an operation waits for another on the same session, in milliseconds. */
+  constructor(
+    to: SessionStore,
+    from: SessionStore,
+    quiet: Promise<void> = Promise.resolve(),
+    patience = Infinity,
+  ) {
+    this.#turns = new KeyedTurns(patience);
     this.to = to;
     this.from = from;
     this.#quiet = quiet;
@@ -40,19 +47,21 @@ export class MigratingStore implements SessionStore {
   }
 
   touch(id: string, expiresAt: number): Promise<'saved' | 'gone'> {
-    return this.#moving(id, () => this.to.touch(id, expiresAt));
+    return this.#moving(id, (store) => store.touch(id, expiresAt));
   }
 
   commit(id: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
-    return this.#moving(id, () => this.to.commit(id, delta));
+    return this.#moving(id, (store) => store.commit(id, delta));
   }
 
   rotate(id: string, newId: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
-    return this.#moving(id, async () => {
-      const outcome = await this.to.rotate(id, newId, delta);
-      // A store that keeps its sessions in cookies leaves the old record where it was.
-      if (outcome === 'saved') await this.from.destroy(id);
-      return outcome;
+    return this.#turns.take(id, async () => {
+      if (!(await this.to.load(id)) && !(await this.#move(id))) return 'gone';
+      // First the old record, of which a failure can still be told; the new id is all that the browser is told of later.
+      if (!(this.to instanceof CookieStore)) await this.from.destroy(id);
+      if ((await this.to.rotate(id, newId, delta)) === 'gone') return this.from.rotate(id, newId, delta);
+      if (this.to instanceof CookieStore) await this.from.destroy(id);
+      return 'saved';
     });
   }
 
@@ -68,10 +77,12 @@ export class MigratingStore implements SessionStore {
     await this.from.ping?.();
   }
 
-  #moving(id: string, run: () => Promise<'saved' | 'gone'>): Promise<'saved' | 'gone'> {
+  #moving(id: string, run: (store: SessionStore) => Promise<'saved' | 'gone'>): Promise<'saved' | 'gone'> {
     return this.#turns.take(id, async () => {
-      const outcome = await run();
-      return outcome === 'gone' && (await this.#move(id)) ? run() : outcome;
+      if ((await run(this.to)) === 'saved') return 'saved';
+      if (!(await this.#move(id))) return 'gone';
+      // What is too large for the new store stays where it is.
+      return (await run(this.to)) === 'saved' ? 'saved' : run(this.from);
     });
   }
 
@@ -80,16 +91,25 @@ export class MigratingStore implements SessionStore {
     await this.#quiet;
     const record = await this.from.load(id, report);
     if (!record) return undefined;
-    await this.to.create(id, record);
     // The new cookie has yet to reach the browser: until it does, the old one still needs its record.
-    if (!(this.to instanceof CookieStore)) await this.from.destroy(id);
-    return record;
+    if (this.to instanceof CookieStore) {
+      this.to.adopt(id, record);
+      return record;
+    }
+    // Another process may have moved it already, and changed it since.
+    if ((await this.to.create(id, record)) === 'exists') return this.to.load(id);
+    if (await this.from.destroy(id)) return record;
+    // It ended elsewhere while it was copied.
+    await this.to.destroy(id);
+    return undefined;
   }
 
   async #listByUser(userId: string): Promise<Map<string, SessionRecord>> {
-    const inOld = await this.from.listByUser?.(userId);
-    const inNew = await this.to.listByUser?.(userId);
-    return new Map([...(inOld ?? []), ...(inNew ?? [])]);
+    const listed = (await this.from.listByUser?.(userId)) ?? new Map<string, SessionRecord>();
+    // What the new store has counts, also where the copy in the old one could not be removed.
+    for (const id of listed.keys()) if (await this.to.load(id)) listed.delete(id);
+    for (const [id, record] of (await this.to.listByUser?.(userId)) ?? []) listed.set(id, record);
+    return listed;
   }
 
   async #sum(power: 'count' | 'sweep'): Promise<number> {

@@ -43,7 +43,8 @@ export interface CookieRules {
   readonly secret: string;
 }
 
-interface Held {
+/** A session in use, as this process holds it. */
+export interface Held {
   readonly record: SessionRecord;
   /** When it was last changed, in milliseconds, and later than what it was changed from. */
   readonly savedAt: number;
@@ -120,6 +121,14 @@ export class CookieStore implements SessionStore {
     const held = this.#held.get(id, this.#now);
     if (this.hasEnded(id) || (held && held.savedAt >= savedAt)) return;
     this.#held.set(id, { record, savedAt, knownUntil }, this.#now);
+  }
+
+  /**
+   * @internal A session comes from another store, if it fits into the cookies. Any cookie that was made of it since is
+   * newer.
+   */
+  adopt(id: string, record: SessionRecord): void {
+    if (this.#size(record) <= this.#rules.capacity) this.admit(id, record, 0);
   }
 
   /** @internal What is to be sealed into the next cookie, if it is still held. */
