@@ -180,18 +180,24 @@ export function describeSessionStore(
         });
       }
 
-      it('however large they are, or the store says that they are too large and keeps what it had', async () => {
-        const large = JSON.stringify('x'.repeat(65_536));
-        await store.create(ID, record({ a: '1' }));
-        try {
-          await store.commit(ID, delta({ a: large, b: '2' }));
-        } catch (error) {
-          assert.equal((error as Error).name, 'SessionTooLargeError');
-          assert.deepEqual(await fieldsOf(ID), { a: '1' });
-          return;
-        }
-        assert.deepEqual(await fieldsOf(ID), { a: large, b: '2' });
-      });
+      const large: Record<string, [field: string, text: string]> = {
+        'a text of 64 KiB': ['b', JSON.stringify('x'.repeat(65_536))],
+        'a text of 256 KiB': ['b', JSON.stringify('ü'.repeat(131_072))],
+        'a name of 64 KiB': ['b'.repeat(65_536), '2'],
+      };
+      for (const [what, [field, text]] of Object.entries(large)) {
+        it(`however large they are, or the store says that it is too much and keeps what it had: ${what}`, async () => {
+          await store.create(ID, record({ a: '1' }));
+          try {
+            await store.commit(ID, delta({ [field]: text, c: '3' }));
+          } catch (error) {
+            assert.equal((error as Error).name, 'SessionTooLargeError');
+            assert.deepEqual(await fieldsOf(ID), { a: '1' });
+            return;
+          }
+          assert.deepEqual(await fieldsOf(ID), { a: '1', [field]: text, c: '3' });
+        });
+      }
 
       it('however many there are', async () => {
         const many = Object.fromEntries(Array.from({ length: 500 }, (_, index) => [`f${index}`, `${index}`]));

@@ -1,11 +1,7 @@
-import { spawnSync } from 'node:child_process';
+import { isMissing, WHAT_TO_INSTALL } from './say-if-missing.mjs';
 
 export default function requireRedis() {
-  const found = ['redis-server', 'redis-cli'].every((name) => spawnSync(name, ['--version']).status === 0);
-  if (!found) {
-    console.error(
-      '\nThese tests start Redis servers: install redis-server and redis-cli (Debian: apt-get install redis-server).',
-    );
-    process.exit(1);
-  }
+  if (!isMissing()) return;
+  console.error(`\n${WHAT_TO_INSTALL}`);
+  process.exit(1);
 }
