@@ -15,3 +15,15 @@ export function mergedRecord(
   } = header;
   return { createdAt: record.createdAt, lastAccessedAt, expiresAt, userId: userId ?? undefined, fields };
 }
+
+/** What makes one record of another: the delta that {@link mergedRecord} needs; undefined if they are the same. */
+export function deltaBetween(before: SessionRecord, after: SessionRecord): SessionDelta | undefined {
+  const set = new Map([...after.fields].filter(([name, text]) => before.fields.get(name) !== text));
+  const removed = [...before.fields.keys()].filter((name) => !after.fields.has(name));
+  const header: { -readonly [K in keyof SessionDelta['header']]: SessionDelta['header'][K] } = {};
+  if (after.lastAccessedAt !== before.lastAccessedAt) header.lastAccessedAt = after.lastAccessedAt;
+  if (after.expiresAt !== before.expiresAt) header.expiresAt = after.expiresAt;
+  if (after.userId !== before.userId) header.userId = after.userId ?? null;
+  if (set.size + removed.length + Object.keys(header).length === 0) return undefined;
+  return { set, delete: removed, header };
+}

@@ -20,10 +20,11 @@ async function survive(
   name: string,
   client: Client,
   happen: (load: Load) => Promise<unknown>,
+  replicated?: () => Promise<unknown>,
 ): Promise<Report> {
   client.on('error', () => {});
   const store = new RedisStore({ client, commandTimeout: '500ms' });
-  const load = new Load(store);
+  const load = new Load(store, replicated);
   await load.progress(2000);
   await happen(load);
   await load.progress(2000);
@@ -70,20 +71,33 @@ describe('sentinels and three servers', () => {
     expect(await immortalKeys([await setup.master()])).toEqual([]);
   });
 
-  it.each([
-    ['', [], {}],
-    [', failoverDetector', [], { failoverDetector: true }],
-    [', min-replicas-to-write 1', ['--min-replicas-to-write', '1', '--min-replicas-max-lag', '1'], {}],
-  ])('when the master freezes and comes back%s', async (how, settings, options) => {
+  /** An answer counts when a replica has what was written: what an application would send after every write. */
+  const waiting = (client: Client) => async (): Promise<void> => {
+    if (Number(await client.call('wait', ['1', '500'])) < 1) throw new Error('No replica has it');
+  };
+
+  it.each<[string, string[], object, boolean]>([
+    ['', [], {}, false],
+    [', failoverDetector', [], { failoverDetector: true }, false],
+    [', min-replicas-to-write 1', ['--min-replicas-to-write', '1', '--min-replicas-max-lag', '1'], {}, false],
+    [', WAIT 1', [], {}, true],
+    [', WAIT 1, failoverDetector', [], { failoverDetector: true }, true],
+  ])('when the master freezes and comes back%s', async (how, settings, options, waits) => {
     setup = await Sentinels.start(...settings);
-    await survive(`Sentinel, master frozen and back${how}`, connect(options), async (load) => {
-      const master = await setup.master();
-      master.signal('SIGSTOP');
-      await setup.failedOver(master);
-      master.signal('SIGCONT');
-      await load.progress(2000);
-      while (!String(await master.admin.call('role')).startsWith('slave'));
-    });
+    const client = connect(options);
+    await survive(
+      `Sentinel, master frozen and back${how}`,
+      client,
+      async (load) => {
+        const master = await setup.master();
+        master.signal('SIGSTOP');
+        await setup.failedOver(master);
+        master.signal('SIGCONT');
+        await load.progress(2000);
+        while (!String(await master.admin.call('role')).startsWith('slave'));
+      },
+      waits ? waiting(client) : undefined,
+    );
     expect(await immortalKeys([await setup.master()])).toEqual([]);
   });
 });

@@ -72,7 +72,8 @@ interface Parts {
  *     commit      [HMGET, HSET, HDEL, PEXPIRE] session                    PEXPIRE where the expiry moves
  *     touch       as commit, of `e` alone
  *     rotate      [HMGET, HSET, HDEL, HGETALL, HSET, PTTL, PEXPIRE, DEL] session
- *                 in a cluster: SET new NX; [HMGET, HSET, HDEL, PEXPIRE, HGETALL] old; [as create] new; DEL old
+ *                 in a cluster: HGETALL old; [as create] new; [HMGET, HSET, HDEL, PEXPIRE, HGETALL] old;
+ *                 [as commit] new, if somebody wrote to the old one meanwhile; DEL old
  *     destroy     [HMGET, DEL] session
  *     then, where a user's session appears, is extended or ends
  *                 [ZREMRANGEBYSCORE, ZADD, PTTL, PEXPIRE] user            or ZREM user
@@ -113,6 +114,9 @@ interface Parts {
  *
  * Redis does not wait for its replicas: a failover may lose what was acknowledged, and bring back what was destroyed.
  * `min-replicas-to-write` makes that a matter of a second.
+ *
+ * **A rotation in a cluster** writes the new record first and then takes the old one, which decides. If the process dies
+ * in between, the session is where it was, and a copy whose id nobody knows lies there until it expires.
  */
 export class RedisStore implements SessionStore {
   readonly #commands: RedisCommands;

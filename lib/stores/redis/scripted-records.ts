@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { mergedRecord } from '../merged-record.js';
+import { deltaBetween, mergedRecord } from '../merged-record.js';
 import type { SessionDelta, SessionRecord } from '../session-store.js';
 import { isReply, type RedisCommands } from './redis-commands.js';
 import { COMMIT, CREATE, DESTROY, DISCARD, INDEX, ROTATE, type Script, TAKE } from './scripts.js';
 import { changesOf, type Indexed, pairsOf, recordIn, ROTATION } from './session-hash.js';
 import { type SessionRecords, timeToLive } from './session-records.js';
 
-/** How long a record waits for the rotation that has taken it, and a new key for its record, in milliseconds. */
+/** How long a record is kept for the rotation that has taken it, in milliseconds. */
 const TAKEN = 10_000;
 
 /** Changes records by scripts: each change of one key is one command, and atomic. */
@@ -70,21 +70,22 @@ export class ScriptedRecords implements SessionRecords {
   }
 
   /**
-   * Rotation between two servers, which no script can do at once. Three steps:
+   * Rotation between two servers, which no script can do at once. The new record first, then the old one:
    *
-   * 1. `SET newKey '' PX NX`: the server of the new record can be reached and takes writes, or nothing has happened.
-   * 2. TAKE on the old key: one script that ends the session under its old id and hands out what it held.
-   * 3. CREATE of the new record, from that and the delta.
+   * 1. HGETALL of the old record.
+   * 2. CREATE of the new one, from that and the delta. Nobody has its id yet.
+   * 3. TAKE on the old key: one script that ends the session under its old id and hands out what it held.
+   * 4. Only if that was not what step 1 had seen: COMMIT of the difference to the new record.
    *
-   * Step 2 decides. Of several rotations one takes the record, the others find it gone. A commit before it is in what
-   * was handed out; one after it is told that its session is gone. A destruction before it leaves nothing to take, so
-   * the rotation is told; one after it finds nothing and says so. Never are both ids alive, since the new one is
-   * written after the old has ended, and nothing ever writes to the old one again.
+   * Step 3 decides. Of several rotations one takes the record; the others find it gone and remove what they wrote. A
+   * commit before it is in what was handed out; one after it is told that its session is gone. A destruction before it
+   * leaves nothing to take, so the rotation is told; one after it finds nothing and says so. Nothing is ever written to
+   * the old key again.
    *
-   * A process that dies before step 2 has changed nothing. One that dies, or loses the server of the new record,
-   * between steps 2 and 3 takes the session with it: it had not answered, so nobody has the new id, and whoever has the
-   * old one begins anew. A command that ioredis sends again after a broken connection finds its own work: what was
-   * taken is kept for ten seconds for whoever took it, and the new record counts as created.
+   * Whatever breaks, the session is in one of the two places: under its old id until step 3, under the new one from
+   * then on. A process that dies before step 3 leaves a copy whose id nobody knows, until it expires. A command that
+   * ioredis sends again after a broken connection finds its own work: the new record counts as created, and what was
+   * taken is kept for ten seconds for whoever took it.
    */
   async #rotateAcross(
     key: string,
@@ -93,17 +94,37 @@ export class ScriptedRecords implements SessionRecords {
     now: number,
   ): Promise<Indexed | undefined> {
     const commands = this.#commands;
-    const reserved = await commands.run('set', [newKey, '', 'PX', TAKEN, 'NX']);
-    const taken = (await commands.script(TAKE, [key], [now, randomUUID(), TAKEN])) as string[] | null;
-    if (!taken) {
-      if (reserved) await commands.run('del', [newKey]);
+    const seen = await this.#live(key, now);
+    if (!seen) return undefined;
+    const written = mergedRecord(seen, delta);
+    try {
+      await this.create(newKey, written, now);
+      const hash = (await commands.script(TAKE, [key], [now, randomUUID(), TAKEN])) as string[] | null;
+      const taken = hash && recordIn(hash);
+      if (taken) {
+        const missing = deltaBetween(written, mergedRecord(taken, delta));
+        if (!missing || (await this.commit(newKey, missing, now))) {
+          await commands.run('del', [key]).catch(() => {}); // it would go by itself
+          return taken;
+        }
+      }
+    } catch (error) {
+      // Its id will not be handed out.
+      await commands.run('del', [newKey]).catch(() => {});
+      throw error;
+    }
+    await commands.run('del', [newKey]);
+    return undefined;
+  }
+
+  async #live(key: string, now: number): Promise<SessionRecord | undefined> {
+    try {
+      const record = recordIn(await this.#commands.hash(key));
+      return record && record.expiresAt > now ? record : undefined;
+    } catch (error) {
+      if (!isReply(error, /^WRONGTYPE/)) throw error;
       return undefined;
     }
-    const before = recordIn(taken);
-    if (!before) return undefined;
-    await this.create(newKey, mergedRecord(before, delta), now);
-    await commands.run('del', [key]).catch(() => {}); // it would go by itself
-    return before;
   }
 }
 

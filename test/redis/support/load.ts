@@ -31,8 +31,10 @@ export class Load {
   readonly #sessions: Known[] = [];
   readonly #users: Promise<void>[];
 
+  /** @param replicated rejects where what has just been acknowledged is not on a replica */
   constructor(
     private readonly store: RedisStore,
+    private readonly replicated: () => Promise<unknown> = async () => {},
     users = 40,
   ) {
     this.#users = Array.from({ length: users }, (_, user) => this.#live(`user-${user}`));
@@ -92,7 +94,12 @@ export class Load {
   }
 
   async #ask<T>(operation: Promise<T>): Promise<T | 'refused'> {
-    const answer = await outcome(operation);
+    const answer = await outcome(
+      operation.then(async (said) => {
+        await this.replicated();
+        return said;
+      }),
+    );
     if (answer === 'refused') this.#refused++;
     else this.answered++;
     return answer;
