@@ -22,6 +22,7 @@ import { SessionHealthIndicator } from './session/session-health.indicator.js';
 import { SessionLoaderGuard } from './session/session-loader.guard.js';
 import { SessionManager } from './session/session-manager.js';
 import { SessionInterceptor } from './session/session.interceptor.js';
+import { saveBeforeAnswering } from './session/session-routes.js';
 import { SessionRuntime } from './session/session-runtime.js';
 import { SessionMiddleware } from './session/session.middleware.js';
 import { SessionSockets } from './session/session-sockets.js';
@@ -86,7 +87,9 @@ export class SessionModule extends ConfigurableModuleClass implements OnModuleIn
 
   onModuleInit(): void {
     const { httpAdapter } = this.host;
-    if (httpAdapter?.getType() === 'fastify') rememberResponses(httpAdapter.getInstance());
+    if (!httpAdapter) return;
+    saveBeforeAnswering(httpAdapter);
+    if (httpAdapter.getType() === 'fastify') rememberResponses(httpAdapter.getInstance());
   }
 
   /** Gateways have been bound by now, and with them the server's upgrade listeners. */

@@ -83,11 +83,16 @@ export function locateRequest(request: unknown, response?: unknown): Located {
       'This is no HTTP request: it has no headers. Pass the request or the ExecutionContext to open().',
     );
   }
-  const owner: HttpRequest = request.raw ?? request;
+  const owner = ownerOf(request);
   const reply = (response ?? request.res ?? owner[RESPONSE]) as
     { raw?: ServerResponse } | ServerResponse | undefined;
   const raw = reply && 'raw' in reply && reply.raw ? reply.raw : (reply as ServerResponse | undefined);
   return { request, response: raw, owner };
+}
+
+/** Fastify wraps the request of Node's, which its middleware gets as it is. */
+export function ownerOf(request: HttpRequest): HttpRequest {
+  return request.raw ?? request;
 }
 
 /** Whether the request came over HTTPS, by the adapter's own trusted-proxy rules. */

@@ -97,6 +97,16 @@ export class ResponseHook {
     return (hooked[HOOK] as ResponseHook).#take(step, args);
   }
 
+  /** Saves what a response that nobody has begun waits for; undefined if there is nothing. */
+  static saving(response: object): Promise<void> | undefined {
+    for (let hook = (response as Hooked)[HOOK]; hook; hook = hook.#previous) {
+      if (!hook.begun && hook.#passenger.pending()) {
+        return hook.#passenger.settle().then(() => ResponseHook.saving(response));
+      }
+    }
+    return undefined;
+  }
+
   /** @internal */
   static closed(hooked: Hooked): void {
     for (let hook = hooked[HOOK]; hook; hook = hook.#previous) hook.#closed();

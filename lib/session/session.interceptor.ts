@@ -1,7 +1,6 @@
 import {
   type CallHandler,
   type ExecutionContext,
-  HttpException,
   Injectable,
   type NestInterceptor,
 } from '@nestjs/common';
@@ -10,6 +9,7 @@ import { hasRequest, locate } from '../http/request-context.js';
 import { messageSession, opened } from './opened-session.js';
 import { RequestSession } from './request-session.js';
 import { SessionManager } from './session-manager.js';
+import { isBuildingRoute, isRefusal } from './session-routes.js';
 import { skipsSession } from './session.decorators.js';
 
 /**
@@ -24,7 +24,12 @@ import { skipsSession } from './session.decorators.js';
 export class SessionInterceptor implements NestInterceptor {
   constructor(private readonly sessions: SessionManager) {}
 
-  intercept(
+  /** Routes have none: they are looked after at less cost, see `session-routes.ts`. */
+  get intercept(): NestInterceptor['intercept'] {
+    return (isBuildingRoute() ? undefined : this.#intercept) as NestInterceptor['intercept'];
+  }
+
+  #intercept(
     context: ExecutionContext,
     next: CallHandler,
   ): Observable<unknown> | Promise<Observable<unknown>> {
@@ -62,8 +67,7 @@ function around(session: RequestSession, next: CallHandler): Observable<unknown>
     return handled.subscribe({
       next: (value) => onceSaved(() => subscriber.next(value)),
       error: (error: unknown) => {
-        const refuses = error instanceof HttpException && error.getStatus() < 500;
-        if (refuses) return onceSaved(() => subscriber.error(error));
+        if (isRefusal(error)) return onceSaved(() => subscriber.error(error));
         transaction.discard();
         subscriber.error(error);
       },
