@@ -10,6 +10,7 @@ import { AuthenticatedGuard } from './auth/authenticated.guard.js';
 import { CsrfGuard } from './csrf/csrf.guard.js';
 import { CsrfService } from './csrf/csrf.service.js';
 import { rememberResponses, rememberUpgrades } from './http/request-context.js';
+import { hookPrototype } from './http/response-hook.js';
 import { type ResolvedSessionOptions, resolveOptions, SESSION_OPTIONS } from './options/resolved-options.js';
 import { sessionConfig } from './options/session.config.js';
 import type { SessionModuleOptions } from './options/session-module-options.js';
@@ -18,6 +19,7 @@ import {
   ConfigurableModuleClass,
   MODULE_OPTIONS_TOKEN,
 } from './session.module-definition.js';
+import { exposeOn } from './session/opened-session.js';
 import { SessionHealthIndicator } from './session/session-health.indicator.js';
 import { SessionLoaderGuard } from './session/session-loader.guard.js';
 import { SessionManager } from './session/session-manager.js';
@@ -89,7 +91,12 @@ export class SessionModule extends ConfigurableModuleClass implements OnModuleIn
     const { httpAdapter } = this.host;
     if (!httpAdapter) return;
     saveBeforeAnswering(httpAdapter);
-    if (httpAdapter.getType() === 'fastify') rememberResponses(httpAdapter.getInstance());
+    const framework = httpAdapter.getInstance();
+    if (httpAdapter.getType() === 'fastify') rememberResponses(framework);
+    if (httpAdapter.getType() === 'express') {
+      exposeOn(framework.request);
+      hookPrototype(framework.response);
+    }
   }
 
   /** Gateways have been bound by now, and with them the server's upgrade listeners. */

@@ -1,5 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { SessionUsageError } from '../errors.js';
 
@@ -37,10 +37,9 @@ export interface Located {
 /** Finds the request in the context of a controller, a GraphQL resolver or a gateway's message handler. */
 export function locate(context: ExecutionContext): Located {
   switch (context.getType<string>()) {
-    case 'http': {
-      const http = context.switchToHttp();
-      return locateRequest(http.getRequest(), http.getResponse());
-    }
+    case 'http':
+      // Not by switchToHttp(), which makes three closures each time.
+      return locateRequest(context.getArgByIndex(0), context.getArgByIndex(1));
     case 'graphql':
       return locateGraphql(context.getArgByIndex(2));
     case 'ws': {
@@ -84,15 +83,22 @@ export function locateRequest(request: unknown, response?: unknown): Located {
     );
   }
   const owner = ownerOf(request);
-  const reply = (response ?? request.res ?? owner[RESPONSE]) as
-    { raw?: ServerResponse } | ServerResponse | undefined;
-  const raw = reply && 'raw' in reply && reply.raw ? reply.raw : (reply as ServerResponse | undefined);
-  return { request, response: raw, owner };
+  const reply = (response ?? request.res ?? owner[RESPONSE]) as Reply | undefined;
+  return { request, response: reply && rawOf(reply), owner };
 }
+
+// On Express V8 knows the shape of no request: a property costs it a search, and who is an instance of what does not.
 
 /** Fastify wraps the request of Node's, which its middleware gets as it is. */
 export function ownerOf(request: HttpRequest): HttpRequest {
-  return request.raw ?? request;
+  return request instanceof IncomingMessage ? request : (request.raw ?? request);
+}
+
+/** A response of Express's, or what Fastify wraps it in. */
+export type Reply = ServerResponse | { readonly raw?: ServerResponse };
+
+export function rawOf(reply: Reply): ServerResponse {
+  return reply instanceof ServerResponse ? reply : (reply.raw ?? (reply as ServerResponse));
 }
 
 /** Whether the request came over HTTPS, by the adapter's own trusted-proxy rules. */
@@ -174,5 +180,5 @@ function handshakeRequest(client: SocketClient | undefined): unknown {
 }
 
 function isRequest(value: unknown): value is HttpRequest {
-  return typeof (value as HttpRequest | undefined)?.headers === 'object';
+  return value instanceof IncomingMessage || typeof (value as HttpRequest | undefined)?.headers === 'object';
 }

@@ -1,22 +1,37 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { ExecutionContext } from '@nestjs/common';
 import { SessionUsageError } from '../errors.js';
-import { locate } from '../http/request-context.js';
+import { type HttpRequest, locate, type Located } from '../http/request-context.js';
+import { slotIn, slotOf } from '../http/slot.js';
 import type { RequestSession } from './request-session.js';
-
-const OPENED = Symbol('nest-session opened');
-
-interface Owner {
-  [OPENED]?: RequestSession | Promise<RequestSession>;
-}
 
 /** The session that has been opened, or is being opened, for a request or a socket message. */
 export function opened(owner: object): RequestSession | Promise<RequestSession> | undefined {
-  return (owner as Owner)[OPENED];
+  return slotIn(owner)?.session;
 }
 
 export function remember(owner: object, session: RequestSession | Promise<RequestSession>): void {
-  (owner as Owner)[OPENED] = session;
+  slotOf(owner).session = session;
+}
+
+/** As `request.session`, on Fastify's request and on the bare one that its middleware gets. */
+export function expose(session: RequestSession, { owner, request }: Located): void {
+  if (request.session !== session) request.session = session;
+  if (owner !== request && 'headers' in owner) (owner as HttpRequest).session = session;
+}
+
+/** Gives all requests of an Express application `request.session` at once: on each, the property would cost more. */
+export function exposeOn(prototype: object): void {
+  Object.defineProperty(prototype, 'session', {
+    configurable: true,
+    get(this: object) {
+      const session = opened(this);
+      return session instanceof Promise ? undefined : session;
+    },
+    set(this: object, value: unknown) {
+      Object.defineProperty(this, 'session', { value, configurable: true, enumerable: true, writable: true });
+    },
+  });
 }
 
 /** The session of the socket message being handled: Nest gives its parameters nothing else to know it by. */
@@ -24,8 +39,7 @@ export const messageSession = new AsyncLocalStorage<RequestSession>();
 
 /** The session for a parameter of a handler; an error that says what to do if none was opened. */
 export function sessionFor(context: ExecutionContext): RequestSession {
-  const { owner } = locate(context);
-  const session = context.getType() === 'ws' ? messageSession.getStore() : opened(owner);
+  const session = context.getType() === 'ws' ? messageSession.getStore() : opened(locate(context).owner);
   if (session && !(session instanceof Promise)) return session;
   throw new SessionUsageError(
     'No session was opened for this handler. Is SessionModule imported in the root module, and the handler free of ' +

@@ -1,9 +1,9 @@
 import { type ExecutionContext, Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import type { Observable } from 'rxjs';
 import { SessionNotFoundError, SessionStoreUnsupportedError } from '../errors.js';
-import { type HttpRequest, type Located, locateFrom } from '../http/request-context.js';
+import { type Located, locateFrom } from '../http/request-context.js';
 import type { SessionStore } from '../stores/session-store.js';
-import { opened, remember } from './opened-session.js';
+import { expose, opened, remember } from './opened-session.js';
 import { RequestSession } from './request-session.js';
 import type { SessionEvent } from './session-events.js';
 import { infoOf, type SessionInfo } from './session-info.js';
@@ -153,10 +153,4 @@ const NO_REVOCATIONS =
 /** Nothing else is an id, and nothing else reaches a store: it may come from a URL. */
 function isPublicId(id: string): boolean {
   return /^[0-9a-f]{64}$/.test(id);
-}
-
-/** As `request.session`, on Fastify's request and on the bare one that its middleware gets. */
-function expose(session: RequestSession, { owner, request }: Located): void {
-  request.session = session;
-  if (owner !== request && 'headers' in owner) (owner as HttpRequest).session = session;
 }

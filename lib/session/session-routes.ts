@@ -1,9 +1,9 @@
 import { HttpException } from '@nestjs/common';
 import type { AbstractHttpAdapter } from '@nestjs/core';
 import { RouterExecutionContext } from '@nestjs/core/router/router-execution-context.js';
-import { type HttpRequest, ownerOf } from '../http/request-context.js';
+import { type HttpRequest, ownerOf, rawOf, type Reply } from '../http/request-context.js';
 import { ResponseHook } from '../http/response-hook.js';
-import { opened } from './opened-session.js';
+import { slotIn, slotOf } from '../http/slot.js';
 import { RequestSession } from './request-session.js';
 
 // What an interceptor would be to a route. In Nest each request to a route that has one passes through three
@@ -12,14 +12,6 @@ import { RequestSession } from './request-session.js';
 
 type Create = RouterExecutionContext['create'];
 type Answer = (...args: unknown[]) => unknown;
-
-/** What an exception filter answers: it does not wait for what it sends, so the response hook does. */
-const FILTERED = Symbol('nest-session filtered');
-
-interface Answered {
-  readonly raw?: Answered;
-  [FILTERED]?: true;
-}
 
 let building = false;
 
@@ -34,11 +26,12 @@ export function isRefusal(error: unknown): boolean {
 }
 
 /** What a guard, a pipe or a handler throws passes here, on its way to the exception filters. */
-function failed(error: unknown, request: HttpRequest, response: Answered): void {
-  (response.raw ?? response)[FILTERED] = true;
+function failed(error: unknown, request: HttpRequest): void {
+  const slot = slotOf(ownerOf(request));
+  // A filter does not wait for what it sends, so the response hook does.
+  slot.filtered = true;
   if (isRefusal(error)) return;
-  const session = opened(ownerOf(request));
-  if (session instanceof RequestSession) RequestSession.transactionOf(session).discard();
+  if (slot.session instanceof RequestSession) RequestSession.transactionOf(slot.session).discard();
 }
 
 const { create } = RouterExecutionContext.prototype;
@@ -48,7 +41,7 @@ RouterExecutionContext.prototype.create = function (...args: Parameters<Create>)
     const route = create.apply(this, args);
     return (request, response, next) =>
       route(request, response, next).catch((error: unknown) => {
-        failed(error, request as HttpRequest, response as Answered);
+        failed(error, request as HttpRequest);
         throw error;
       });
   } finally {
@@ -62,8 +55,8 @@ export function saveBeforeAnswering(adapter: AbstractHttpAdapter): void {
   for (const name of ['reply', 'render', 'redirect'] as const) {
     const answer = answers[name].bind(adapter);
     answers[name] = (response, ...args) => {
-      const raw = (response as Answered).raw ?? (response as Answered);
-      const saving = raw[FILTERED] ? undefined : ResponseHook.saving(raw);
+      const raw = rawOf(response as Reply);
+      const saving = slotIn(raw.req)?.filtered ? undefined : ResponseHook.saving(raw);
       return saving ? saving.then(() => answer(response, ...args)) : answer(response, ...args);
     };
   }

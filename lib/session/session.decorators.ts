@@ -39,10 +39,18 @@ const SKIP_SESSION = 'nest-session:skip';
 /** A route, or a controller's routes, without a session: its cookie is not read and no store is asked. */
 export const SkipSession = (): MethodDecorator & ClassDecorator => SetMetadata(SKIP_SESSION, true);
 
+/** What is known of handlers, by their class: a request is not worth two searches of metadata. */
+const skipping = new WeakMap<object, WeakMap<object, boolean>>();
+
 /** @internal */
 export function skipsSession(context: ExecutionContext): boolean {
-  return (
-    Reflect.hasMetadata(SKIP_SESSION, context.getHandler()) ||
-    Reflect.hasMetadata(SKIP_SESSION, context.getClass())
-  );
+  const [controller, handler] = [context.getClass(), context.getHandler()];
+  let handlers = skipping.get(controller);
+  if (!handlers) skipping.set(controller, (handlers = new WeakMap()));
+  let skips = handlers.get(handler);
+  if (skips === undefined) {
+    skips = Reflect.hasMetadata(SKIP_SESSION, handler) || Reflect.hasMetadata(SKIP_SESSION, controller);
+    handlers.set(handler, skips);
+  }
+  return skips;
 }
