@@ -1,11 +1,11 @@
 import { type ExecutionContext, Inject, Injectable } from '@nestjs/common';
 import { createHmac, type KeyObject } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { KeyRing } from '../crypto/key-ring.js';
 import { CsrfException } from '../errors.js';
 import { DUPLICATE, readCookie } from '../http/cookie-header.js';
 import { type HttpRequest, type Located, locateFrom } from '../http/request-context.js';
-import { addVary, isPublic, setCookie } from '../http/response-headers.js';
+import { addVary, isPublic, type LeavingHeaders, setCookie } from '../http/response-headers.js';
 import { SessionCookie } from '../http/session-cookie.js';
 import { type ResolvedSessionOptions, SESSION_OPTIONS } from '../options/resolved-options.js';
 import { RequestSession } from '../session/request-session.js';
@@ -169,7 +169,7 @@ export class CsrfService {
    * A response that a shared cache may keep gets none of our cookies, since it would hand them to others; nor does one
    * whose session has ended elsewhere, where they would replace newer ones.
    */
-  #addCookies(transaction: SessionTransaction, response: ServerResponse): void {
+  #addCookies(transaction: SessionTransaction, response: LeavingHeaders): void {
     if (transaction.status === 'gone' || isPublic(response)) return;
     const { request, reply, status } = transaction;
     const { secure } = reply;

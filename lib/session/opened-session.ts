@@ -39,7 +39,8 @@ export const messageSession = new AsyncLocalStorage<RequestSession>();
 
 /** The session for a parameter of a handler; an error that says what to do if none was opened. */
 export function sessionFor(context: ExecutionContext): RequestSession {
-  const session = context.getType() === 'ws' ? messageSession.getStore() : opened(locate(context).owner);
+  const { owner } = locate(context);
+  const session = context.getType() === 'ws' ? messageSession.getStore() : opened(owner);
   if (session && !(session instanceof Promise)) return session;
   throw new SessionUsageError(
     'No session was opened for this handler. Is SessionModule imported in the root module, and the handler free of ' +

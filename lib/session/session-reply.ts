@@ -3,7 +3,7 @@ import type { Identity } from '../crypto/session-signer.js';
 import type { SessionRecord } from '../stores/session-store.js';
 import { SessionUsageError } from '../errors.js';
 import { isHttps, type Located } from '../http/request-context.js';
-import { addVary, setCookie } from '../http/response-headers.js';
+import { addVary, type LeavingHeaders, setCookie } from '../http/response-headers.js';
 import { type Headers, type Passenger, ResponseHook } from '../http/response-hook.js';
 import type { SessionRuntime } from './session-runtime.js';
 
@@ -29,7 +29,7 @@ export class SessionReply implements Headers {
   readonly #response: ServerResponse | undefined;
   #hook: ResponseHook | undefined;
   #varies = false;
-  #others: Map<object, (response: ServerResponse) => void> | undefined;
+  #others: Map<object, (headers: LeavingHeaders) => void> | undefined;
   #secure: boolean | undefined;
 
   constructor(runtime: SessionRuntime, at: Located, session: Subject) {
@@ -88,7 +88,7 @@ export class SessionReply implements Headers {
   }
 
   /** Something else to put on the response, just before its headers leave; once for each `key`. */
-  also(key: object, add: (response: ServerResponse) => void): void {
+  also(key: object, add: (headers: LeavingHeaders) => void): void {
     this.#others ??= new Map();
     if (this.#others.has(key)) return;
     this.#others.set(key, add);
@@ -99,13 +99,13 @@ export class SessionReply implements Headers {
     return this.#varies || this.cookie !== 'keep' || this.#others !== undefined;
   }
 
-  addHeaders(response: ServerResponse): void {
-    if (this.#varies) addVary(response, 'Cookie');
+  addHeaders(headers: LeavingHeaders): void {
+    if (this.#varies) addVary(headers, 'Cookie');
     if (this.cookie !== 'keep') {
-      for (const [name, line] of this.#lines()) setCookie(response, name, line);
+      for (const [name, line] of this.#lines()) setCookie(headers, name, line);
       if (this.secure) this.#runtime.checkProxy(this.#at.request);
     }
-    for (const add of this.#others?.values() ?? []) add(response);
+    for (const add of this.#others?.values() ?? []) add(headers);
   }
 
   #lines(): Map<string, string> {

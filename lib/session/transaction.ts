@@ -26,6 +26,8 @@ export const BOUND = 'id:';
  */
 type Status = 'new' | 'stored' | 'gone' | 'unavailable';
 
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
 interface Times {
   createdAt: number;
   lastAccessedAt: number;
@@ -296,8 +298,9 @@ export class SessionTransaction implements Passenger {
     const store = this.#store;
     if (changes) {
       if (this.runtime.carrier.byValue) this.reply.requireCookie();
-      const header = { ...extension, lastAccessedAt: this.runtime.now(), ...this.#newUser(changes) };
-      this.#concluded(await store.commit(this.id, { ...changes, header }), changes, header);
+      const header = this.#header(changes, extension?.expiresAt);
+      const delta = { set: changes.set, delete: changes.delete, header };
+      this.#concluded(await store.commit(this.id, delta), changes, header);
     } else if (extension) {
       this.#concluded(await store.touch(this.id, extension.expiresAt), undefined, extension);
     }
@@ -332,7 +335,7 @@ export class SessionTransaction implements Passenger {
   async #create(changes: FieldChanges): Promise<void> {
     this.reply.requireCookie();
     const { store } = this.runtime;
-    const userId = this.#newUser(changes).userId ?? undefined;
+    const userId = this.#newUser(changes) ?? undefined;
     const times = this.runtime.newTimes();
     const carriesOn = this.#carriesOn && userId === undefined;
     const bound = carriesOn ? this.runtime.onCreate.flatMap((fields) => fields(this)) : [];
@@ -359,11 +362,8 @@ export class SessionTransaction implements Passenger {
     const previousId = this.id;
     const changes = { set: changed.set, delete: [...changed.delete, ...this.fields.names(BOUND)] };
     const next = signer.newIdentity();
-    const header = {
-      lastAccessedAt: this.runtime.now(),
-      expiresAt: Math.max(this.runtime.expiryOf(this.times), this.times.expiresAt),
-      ...this.#newUser(changes),
-    };
+    const expiresAt = Math.max(this.runtime.expiryOf(this.times), this.times.expiresAt);
+    const header = this.#header(changes, expiresAt);
     this.#concluded(await store.rotate(previousId, next.id, { ...changes, header }), changes, header);
     if (this.status !== 'stored') return;
     this.#identity = next;
@@ -396,15 +396,24 @@ export class SessionTransaction implements Passenger {
 
   /** A user other than the stored one; nobody at all is no other. */
   #becomesAnother(changes: FieldChanges | undefined): boolean {
-    const { userId } = changes ? this.#newUser(changes) : {};
+    const userId = changes && this.#newUser(changes);
     return typeof userId === 'string' && userId !== this.storedUser;
   }
 
-  #newUser(changes: FieldChanges): { userId?: string | null } {
+  #header(changes: FieldChanges, expiresAt: number | undefined): SessionDelta['header'] {
+    const header: Mutable<SessionDelta['header']> = { lastAccessedAt: this.runtime.now() };
+    if (expiresAt !== undefined) header.expiresAt = expiresAt;
+    const userId = this.#newUser(changes);
+    if (userId !== undefined) header.userId = userId;
+    return header;
+  }
+
+  /** The user that is written; null for nobody, undefined if nothing is said. */
+  #newUser(changes: FieldChanges): string | null | undefined {
     const field = DATA + this.runtime.authKey;
     const text = changes.set.get(field);
-    if (text !== undefined) return { userId: userIdOf(JSON.parse(text)) ?? null };
-    return changes.delete.includes(field) ? { userId: null } : {};
+    if (text !== undefined) return userIdOf(JSON.parse(text)) ?? null;
+    return changes.delete.includes(field) ? null : undefined;
   }
 
   /** A login in a session that could not be loaded: it starts afresh, with nothing but what was written. */
@@ -419,12 +428,12 @@ export class SessionTransaction implements Passenger {
    * outlives its cookie would never look due again.
    */
   #extension(writing: boolean): { expiresAt: number; lastAccessedAt: number } | undefined {
-    if (this.status !== 'stored' || !this.reply.canSetCookie) return undefined;
+    if (this.status !== 'stored') return undefined;
     const { rolling, throttle } = this.runtime;
     if (!rolling && !writing && !this.#touched) return undefined;
     const expiresAt = this.runtime.expiryOf(this.times);
     const gained = expiresAt - this.times.expiresAt;
-    if (gained <= 0 || (gained < throttle && !this.#touched)) return undefined;
+    if (gained <= 0 || (gained < throttle && !this.#touched) || !this.reply.canSetCookie) return undefined;
     return { expiresAt, lastAccessedAt: this.runtime.now() };
   }
 }

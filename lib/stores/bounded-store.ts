@@ -80,15 +80,14 @@ export class BoundedStore {
       this.#underWay++;
       // The first outcome counts. What comes after the timeout comes too late to matter, or to be logged.
       const conclude = (): boolean => {
-        if (!this.#deadlines.delete(late)) return false;
+        if (!this.#deadlines.delete(deadline)) return false;
         if (--this.#underWay === 0) for (const settle of this.#quiet.splice(0)) settle();
         return true;
       };
       const fail = (cause: unknown): void => {
         if (conclude()) reject(this.#unavailable(operation, cause));
       };
-      const late = (): void => fail(new Error(`no answer within ${this.timeout} ms`));
-      this.#deadlines.add(late);
+      const deadline = this.#deadlines.add(() => fail(new Error(`no answer within ${this.timeout} ms`)));
       try {
         Promise.resolve(run()).then((value) => {
           if (conclude()) resolve(value);

@@ -4,22 +4,40 @@
  */
 export class Deadlines {
   readonly #milliseconds: number;
-  /** In the order of their addition, each with the instant at which it is late. */
-  readonly #waiting = new Map<() => void, number>();
+  /** The ends of a list, in the order of addition. */
+  #first: Deadline | undefined;
+  #last: Deadline | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(milliseconds: number) {
     this.#milliseconds = milliseconds;
   }
 
-  add(late: () => void): void {
-    this.#waiting.set(late, performance.now() + this.#milliseconds);
+  add(late: () => void): Deadline {
+    const added: Deadline = {
+      at: performance.now() + this.#milliseconds,
+      late,
+      waits: true,
+      previous: this.#last,
+      next: undefined,
+    };
+    if (this.#last) this.#last.next = added;
+    else this.#first = added;
+    this.#last = added;
     if (!this.#timer) this.#wait(this.#milliseconds);
+    return added;
   }
 
   /** Whether it was still waiting. */
-  delete(late: () => void): boolean {
-    return this.#waiting.delete(late);
+  delete(deadline: Deadline): boolean {
+    if (!deadline.waits) return false;
+    const { previous, next } = deadline;
+    deadline.waits = false;
+    if (previous) previous.next = next;
+    else this.#first = next;
+    if (next) next.previous = previous;
+    else this.#last = previous;
+    return true;
   }
 
   /** Whoever waits for a store that never answers does not keep the process for that alone. */
@@ -27,12 +45,22 @@ export class Deadlines {
     this.#timer = setTimeout(() => this.#check(), Math.max(1, Math.ceil(milliseconds))).unref();
   }
 
+  /** Each takes itself off the list when it is told. */
   #check(): void {
     this.#timer = undefined;
     const now = performance.now();
-    for (const [late, at] of this.#waiting) {
-      if (at > now) return this.#wait(at - now);
-      late();
+    for (let deadline = this.#first; deadline; deadline = deadline.next) {
+      if (deadline.at > now) return this.#wait(deadline.at - now);
+      deadline.late();
     }
   }
+}
+
+/** One that waits, linked to those before and after it: no hashing, and nothing left behind. */
+export interface Deadline {
+  readonly at: number;
+  readonly late: () => void;
+  waits: boolean;
+  previous: Deadline | undefined;
+  next: Deadline | undefined;
 }

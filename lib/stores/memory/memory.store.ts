@@ -99,14 +99,14 @@ export class MemoryStore implements SessionStore {
   async commit(id: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
     const entry = this.#live(id);
     if (!entry) return 'gone';
-    const { lastAccessedAt, expiresAt, userId, fields } = mergedRecord(this.#recordOf(entry), delta);
-    if (userId !== entry.userId) this.#unlist(entry);
-    const { names, texts } = this.#packer.pack(fields);
+    const { lastAccessedAt = entry.lastAccessedAt, expiresAt = entry.expiresAt, userId } = delta.header;
+    const { names, texts } = this.#packer.merge(entry, delta);
     entry.names = names;
     entry.texts = texts;
     entry.lastAccessedAt = lastAccessedAt;
-    if (userId !== entry.userId) {
-      entry.userId = userId;
+    if (userId !== undefined && userId !== entry.userId) {
+      this.#unlist(entry);
+      entry.userId = userId ?? undefined;
       this.#list(entry);
     }
     if (expiresAt !== entry.expiresAt) {

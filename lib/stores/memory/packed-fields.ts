@@ -1,3 +1,5 @@
+import type { SessionDelta } from '../session-store.js';
+
 /** Between the texts of a session: JSON text never holds a line feed of its own. */
 const BETWEEN = '\n';
 
@@ -11,6 +13,8 @@ export interface PackedFields {
   readonly texts: string | readonly string[];
 }
 
+type FieldDelta = Pick<SessionDelta, 'set' | 'delete'>;
+
 /** Packs the fields of a million sessions into a third of what as many Maps take. */
 export class FieldPacker {
   readonly #shapes = new Map<string, readonly string[]>();
@@ -19,6 +23,25 @@ export class FieldPacker {
     const texts = [...fields.values()];
     const apart = texts.some((text) => text.includes(BETWEEN));
     return { names: this.#shared([...fields.keys()]), texts: apart ? texts : texts.join(BETWEEN) };
+  }
+
+  /** What a delta makes of them. Most change what is there, and then the names stay as they are. */
+  merge(packed: PackedFields, { set, delete: removed }: FieldDelta): PackedFields {
+    const { names } = packed;
+    if (removed.length > 0 || !onlyHas(set, names)) {
+      const fields = this.unpack(packed);
+      for (const name of removed) fields.delete(name);
+      for (const [name, text] of set) fields.set(name, text);
+      return this.pack(fields);
+    }
+    if (set.size === 0) return packed;
+    let apart = typeof packed.texts !== 'string';
+    const texts = typeof packed.texts === 'string' ? packed.texts.split(BETWEEN) : [...packed.texts];
+    for (const [name, text] of set) {
+      texts[names.indexOf(name)] = text;
+      apart ||= text.includes(BETWEEN);
+    }
+    return { names, texts: apart ? texts : texts.join(BETWEEN) };
   }
 
   /** A Map of the caller's own. */
@@ -39,4 +62,9 @@ export class FieldPacker {
     this.#shapes.set(shape, names);
     return names;
   }
+}
+
+function onlyHas(set: ReadonlyMap<string, string>, names: readonly string[]): boolean {
+  for (const name of set.keys()) if (!names.includes(name)) return false;
+  return true;
 }
