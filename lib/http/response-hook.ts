@@ -16,7 +16,7 @@ export interface Passenger {
 /** What is put on a response just before its headers leave. */
 export interface Headers {
   hasHeaders(): boolean;
-  /** Called once. Headers that are there already may be changed. */
+  /** Called again if Node refuses a head. Headers that are there already may be changed. */
   addHeaders(headers: LeavingHeaders): void;
 }
 
@@ -183,13 +183,14 @@ export class ResponseHook {
   }
 
   #run(step: Step, args: unknown[]): unknown {
-    if (step === 'writeHead' && !this.#decorated) {
-      if (this.#headers.hasHeaders()) args = this.#decorate(args);
-      this.#decorated = true;
-    }
-    return this.#previous
+    const decorates = step === 'writeHead' && !this.#decorated;
+    if (decorates && this.#headers.hasHeaders()) args = this.#decorate(args);
+    const answer = this.#previous
       ? this.#previous.#take(step, args)
       : this.#original[step].apply(this.#response, args);
+    // A head that Node refuses has not left, nor have our headers in it.
+    if (decorates) this.#decorated = true;
+    return answer;
   }
 
   #enqueue(step: Step, args: unknown[]): unknown {
@@ -297,9 +298,11 @@ export class ResponseHook {
   /** Where all headers are in the one object, as Fastify hands them over, Node sends them as they are, and faster. */
   #joint(headers: object): JointHeaders | undefined {
     if (Array.isArray(headers) || this.#response.getHeaderNames().length > 0) return undefined;
-    const values = { ...headers } as HandedOver;
-    for (const name in values) {
-      if (name !== name.toLowerCase() || values[name] === undefined) return undefined;
+    const values: JointHeaders['values'] = [];
+    for (const name in headers) {
+      const value = (headers as HandedOver)[name];
+      if (value === undefined) return undefined;
+      values.push(name, value);
     }
     return new JointHeaders(values);
   }
@@ -314,27 +317,31 @@ export class ResponseHook {
 
 type HandedOver = Record<string, OutgoingHttpHeader | undefined>;
 
-/** As constants: V8 finds a text that was just made in no object without a search. */
-const LOWER_CASED = new Map(['Vary', 'Set-Cookie', 'Cache-Control'].map((name) => [name, name.toLowerCase()]));
-
-function lowerCased(name: string): string {
-  return LOWER_CASED.get(name) ?? name.toLowerCase();
-}
-
-/** Headers under names in lower case, and ours among them. */
+/** Headers in Node's flat form, [name, value, name, value], and ours among them. */
 class JointHeaders implements LeavingHeaders {
-  constructor(readonly values: HandedOver) {}
+  constructor(readonly values: OutgoingHttpHeader[]) {}
 
   getHeader(name: string): OutgoingHttpHeader | undefined {
-    return this.values[lowerCased(name)];
+    return this.values[this.#position(name) + 1];
   }
 
   hasHeader(name: string): boolean {
-    return this.getHeader(name) !== undefined;
+    return this.#position(name) < this.values.length;
   }
 
   setHeader(name: string, value: OutgoingHttpHeader): void {
-    this.values[lowerCased(name)] = value;
+    const position = this.#position(name);
+    this.values[position] = name;
+    this.values[position + 1] = value;
+  }
+
+  /** Where it is, or would be. */
+  #position(name: string): number {
+    for (let index = 0; index < this.values.length; index += 2) {
+      const other = this.values[index] as string;
+      if (other.length === name.length && other.toLowerCase() === name.toLowerCase()) return index;
+    }
+    return this.values.length;
   }
 }
 
