@@ -22,6 +22,8 @@ export class Sealer {
   readonly #first: string;
   readonly #purpose: KeyPurpose;
   readonly #audience: string;
+  readonly #nonces = new Nonces();
+  readonly #associations = new Map<string, Buffer>();
 
   constructor(ring: KeyRing, purpose: KeyPurpose, audience = '') {
     this.#purpose = purpose;
@@ -32,7 +34,7 @@ export class Sealer {
   }
 
   seal(cookieName: string, text: string): string {
-    const nonce = randomBytes(NONCE_BYTES);
+    const nonce = this.#nonces.next();
     const key = this.#keys.get(this.#first) as Xaes256Gcm;
     const sealed = key.seal(nonce, Buffer.from(text), this.#associated(this.#first, cookieName));
     return `1.${this.#first}.${Buffer.concat([nonce, sealed]).toString('base64url')}`;
@@ -54,6 +56,41 @@ export class Sealer {
   }
 
   #associated(keyId: string, cookieName: string): Buffer {
-    return Buffer.from(JSON.stringify(['nest-session', 1, this.#purpose, keyId, cookieName, this.#audience]));
+    const names = `${keyId} ${cookieName}`;
+    let data = this.#associations.get(names);
+    if (!data) {
+      const facts = ['nest-session', 1, this.#purpose, keyId, cookieName, this.#audience];
+      this.#associations.set(names, (data = Buffer.from(JSON.stringify(facts))));
+    }
+    return data;
+  }
+}
+
+/** How many nonces have the same first half. */
+const MOST_ALIKE = 65_536;
+const HALF = NONCE_BYTES / 2;
+
+/**
+ * Nonces of 24 random bytes, of which the first 12, which choose the key, stay the same for a while, so that it need
+ * not be derived each time. Under one such key AES-GCM sees 2^16 random nonces at most, of the 2^32 that NIST SP
+ * 800-38D (8.3) allows.
+ */
+class Nonces {
+  #half = Buffer.alloc(0);
+  #left = 0;
+  /** Asking for random bytes costs more than the bytes. */
+  #pool = Buffer.alloc(0);
+  #at = 0;
+
+  next(): Buffer {
+    if (this.#left-- === 0) {
+      this.#half = randomBytes(HALF);
+      this.#left = MOST_ALIKE - 1;
+    }
+    if (this.#at === this.#pool.length) {
+      this.#pool = randomBytes(HALF * 256);
+      this.#at = 0;
+    }
+    return Buffer.concat([this.#half, this.#pool.subarray(this.#at, (this.#at += HALF))]);
   }
 }

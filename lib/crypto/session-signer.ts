@@ -1,5 +1,6 @@
-import { createHash, randomBytes, timingSafeEqual, type KeyObject } from 'node:crypto';
+import { hash, randomBytes, timingSafeEqual, type KeyObject } from 'node:crypto';
 import { type KeyRing, mac } from './key-ring.js';
+import { Remembered } from './remembered.js';
 
 /** Who a session is: the secret that only the cookie carries, and the id that everything else sees. */
 export interface Identity {
@@ -32,7 +33,7 @@ const REMEMBERED = 4096;
 export class SessionSigner {
   readonly #keys: readonly KeyObject[];
   readonly #idBytes: number;
-  readonly #remembered = new Map<string, Verified>();
+  readonly #remembered = new Remembered<Verified>(REMEMBERED);
 
   constructor(keys: KeyRing, idBytes: number) {
     this.#keys = keys.keysFor('session-id');
@@ -62,20 +63,12 @@ export class SessionSigner {
     );
     if (signer === -1) return 'signature';
     const verified = { secret, id: publicId(secret), outdated: signer > 0 };
-    if (this.#remembered.size >= REMEMBERED) this.#forgetOldest();
     this.#remembered.set(message, verified);
     return verified;
-  }
-
-  #forgetOldest(): void {
-    for (const oldest of this.#remembered.keys()) {
-      this.#remembered.delete(oldest);
-      return;
-    }
   }
 }
 
 /** The id that stands for a secret wherever anyone may see it. */
 export function publicId(secret: string): string {
-  return createHash('sha256').update(secret).digest('hex');
+  return hash('sha256', secret);
 }

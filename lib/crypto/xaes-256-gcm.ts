@@ -1,4 +1,5 @@
 import { createCipheriv, createDecipheriv, type KeyObject } from 'node:crypto';
+import { Remembered } from './remembered.js';
 
 /** Bytes of nonce: enough to choose each at random, for ever. */
 export const NONCE_BYTES = 24;
@@ -12,6 +13,8 @@ export const TAG_BYTES = 16;
 export class Xaes256Gcm {
   readonly #key: KeyObject;
   readonly #k1: Buffer;
+  /** The keys of the first halves of nonces: who seals keeps to one for a while, see `Sealer`. */
+  readonly #derived = new Remembered<Buffer>(100);
 
   constructor(key: KeyObject) {
     this.#key = key;
@@ -20,7 +23,7 @@ export class Xaes256Gcm {
 
   /** Ciphertext and tag. */
   seal(nonce: Buffer, plaintext: Buffer, aad: Buffer): Buffer {
-    const cipher = createCipheriv('aes-256-gcm', this.#derive(nonce), nonce.subarray(12), {
+    const cipher = createCipheriv('aes-256-gcm', this.#keyOf(nonce), nonce.subarray(12), {
       authTagLength: TAG_BYTES,
     });
     cipher.setAAD(aad);
@@ -31,7 +34,7 @@ export class Xaes256Gcm {
   open(nonce: Buffer, sealed: Buffer, aad: Buffer): Buffer | undefined {
     if (sealed.length < TAG_BYTES) return undefined;
     // Without authTagLength, node:crypto accepts tags cut down to four bytes.
-    const decipher = createDecipheriv('aes-256-gcm', this.#derive(nonce), nonce.subarray(12), {
+    const decipher = createDecipheriv('aes-256-gcm', this.#keyOf(nonce), nonce.subarray(12), {
       authTagLength: TAG_BYTES,
     });
     decipher.setAAD(aad);
@@ -41,6 +44,15 @@ export class Xaes256Gcm {
     } catch {
       return undefined;
     }
+  }
+
+  #keyOf(nonce: Buffer): Buffer {
+    const half = nonce.toString('latin1', 0, 12);
+    const known = this.#derived.get(half);
+    if (known) return known;
+    const key = this.#derive(nonce);
+    this.#derived.set(half, key);
+    return key;
   }
 
   /** CMAC-based counter mode of SP 800-108, in the two blocks that XAES needs. */

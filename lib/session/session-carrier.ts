@@ -1,5 +1,6 @@
 import type { KeyRing } from '../crypto/key-ring.js';
 import { NONCE_BYTES, TAG_BYTES } from '../crypto/xaes-256-gcm.js';
+import { Remembered } from '../crypto/remembered.js';
 import { Sealer } from '../crypto/sealer.js';
 import { type Identity, publicId, SessionSigner, type Verified } from '../crypto/session-signer.js';
 import { DUPLICATE, readCookie } from '../http/cookie-header.js';
@@ -7,13 +8,22 @@ import { SessionCookie } from '../http/session-cookie.js';
 import type { ResolvedSessionOptions } from '../options/resolved-options.js';
 import { CookieStore, type Held, MOST_CHUNKS } from '../stores/cookie/cookie.store.js';
 import { MigratingStore } from '../stores/migrating.store.js';
-import { decodeRecord, encodeRecord } from '../stores/cookie/sealed-record.js';
+import { decodeRecord, encodeRecord, type SealedRecord } from '../stores/cookie/sealed-record.js';
 import type { SessionRecord, SessionStore } from '../stores/session-store.js';
 
 /** Browsers drop a cookie whose name and value are longer together (RFC 6265bis §5.6). */
 const LONGEST_COOKIE = 4096;
 /** Clocks of two servers may differ by so much: milliseconds. */
 const SKEW = 60_000;
+
+/** How many of the last cookies to remember. */
+const REMEMBERED = 4096;
+
+/** What was sealed into a cookie, whose it is, and how it was opened. */
+interface Content extends SealedRecord, Identity {
+  readonly store: CookieStore;
+  readonly outdated: boolean;
+}
 
 /** Why a cookie led nowhere. */
 export type Refusal = 'malformed' | 'signature' | 'duplicate';
@@ -34,6 +44,8 @@ export class SessionCarrier {
   #writing: CookieStore | undefined;
   /** Those that sessions may come from, each with what opens its cookies. */
   #sealers: ReadonlyMap<CookieStore, Sealer> = new Map();
+  /** What was in the last cookies that were opened or sealed, so that a browser's next request costs no decryption. */
+  readonly #opened = new Remembered<Content>(REMEMBERED);
 
   constructor(options: ResolvedSessionOptions, keys: KeyRing) {
     this.#options = options;
@@ -47,6 +59,7 @@ export class SessionCarrier {
     const stores = [...storesIn(store)];
     this.#writing = stores[0] instanceof CookieStore ? stores[0] : undefined;
     const inCookies = stores.filter((one) => one instanceof CookieStore);
+    this.#opened.clear();
     this.#sealers = new Map(inCookies.map((one) => [one, new Sealer(this.#keys, 'session', one.audience)]));
     for (const one of inCookies) this.#attach(one);
   }
@@ -70,18 +83,19 @@ export class SessionCarrier {
 
   /** A session by value that its store may have forgotten while a request went on. */
   remind(id: string, record: () => SessionRecord): void {
-    for (const store of this.#sealers.keys()) if (!store.held(id)) store.admit(id, record(), 0);
+    for (const store of this.#sealers.keys()) if (!store.held(id)) store.admit(id, record, 0);
   }
 
   /** The Set-Cookie lines, by name, that say who the session is; for `seconds`. */
   lines(
-    { id, secret }: Identity,
+    identity: Identity,
     record: () => SessionRecord,
     seconds: number,
     secure: boolean,
     header: string | undefined,
   ): Map<string, string> {
     // An answer that comes late must not bring back, or put in the place of a newer one, what has ended meanwhile.
+    const { id, secret } = identity;
     if (this.#writing?.hasEnded(id)) return new Map();
     const name = this.cookie.name(secure);
     // One that was saved before the store was switched is still nowhere else.
@@ -89,7 +103,7 @@ export class SessionCarrier {
     if (store && !store.held(id)) store.adopt(id, record());
     // One that does not fit into cookies has stayed in the store that it was to be moved from.
     const held = store?.held(id);
-    const parts = store && held ? this.#seal(store, name, secret, held) : [this.signer.sign(name, secret)];
+    const parts = store && held ? this.#seal(store, name, identity, held) : [this.signer.sign(name, secret)];
     const lines = parts.map(
       (part, index) =>
         [nameOf(name, index), this.cookie.line(part, seconds, secure, nameOf(name, index))] as const,
@@ -119,10 +133,12 @@ export class SessionCarrier {
     });
   }
 
-  #seal(store: CookieStore, name: string, secret: string, held: Held): string[] {
+  #seal(store: CookieStore, name: string, { id, secret }: Identity, held: Held): string[] {
     const sealer = this.#sealers.get(store) as Sealer;
+    const { record } = held;
     const savedAt = Math.max(this.#options.clock(), held.savedAt);
-    const value = sealer.seal(name, encodeRecord({ secret, savedAt, record: held.record }));
+    const value = sealer.seal(name, encodeRecord({ secret, savedAt, record }));
+    this.#opened.set(`${name}=${value}`, { id, secret, savedAt, record, store, outdated: false });
     if (name.length + value.length <= LONGEST_COOKIE) return [value];
     const size = LONGEST_COOKIE - nameOf(name, 1).length;
     // The first cookie also says how many there are.
@@ -136,20 +152,32 @@ export class SessionCarrier {
   #open(header: string, name: string, value: string): Verified | Refusal {
     const whole = joined(header, name, value);
     if (whole === undefined) return 'malformed';
+    const content = this.#content(name, whole);
+    if (!content) return 'signature';
+    const { id, secret, savedAt, record, store, outdated } = content;
+    const { clock, maxAge, absoluteMaxAge } = this.#options;
+    if (Math.max(savedAt, record.createdAt) > clock() + SKEW) return 'malformed';
+    // The limits are those of today, whatever they were when it was sealed.
+    const limited = (): SessionRecord => ({
+      ...record,
+      expiresAt: Math.min(record.expiresAt, savedAt + maxAge, record.createdAt + absoluteMaxAge),
+    });
+    store.admit(id, limited, savedAt, record.expiresAt);
+    return { id, secret, outdated: outdated || store !== this.#writing, byValue: true };
+  }
+
+  #content(name: string, value: string): Content | undefined {
+    const known = this.#opened.get(`${name}=${value}`);
+    if (known) return known;
     for (const [store, sealer] of this.#sealers) {
-      const opened = sealer.open(name, whole);
+      const opened = sealer.open(name, value);
       const sealed = opened && decodeRecord(opened.text);
       if (!sealed) continue;
-      const { secret, savedAt, record } = sealed;
-      const { clock, maxAge, absoluteMaxAge } = this.#options;
-      if (Math.max(savedAt, record.createdAt) > clock() + SKEW) return 'malformed';
-      const id = publicId(secret);
-      // The limits are those of today, whatever they were when it was sealed.
-      const expiresAt = Math.min(record.expiresAt, savedAt + maxAge, record.createdAt + absoluteMaxAge);
-      store.admit(id, { ...record, expiresAt }, savedAt, record.expiresAt);
-      return { id, secret, outdated: opened.outdated || store !== this.#writing, byValue: true };
+      const content = { ...sealed, id: publicId(sealed.secret), store, outdated: opened.outdated };
+      this.#opened.set(`${name}=${value}`, content);
+      return content;
     }
-    return 'signature';
+    return undefined;
   }
 
   /** What a browser still has of a session that was longer. */

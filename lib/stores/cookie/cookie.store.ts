@@ -115,12 +115,14 @@ export class CookieStore implements SessionStore {
 
   /**
    * @internal A request has brought a session in its cookie. What is held may be newer, and what has ended stays so.
-   * `record` has the limits of this process, `knownUntil` is what the cookie says.
+   * `record` makes one with the limits of this process, `knownUntil` is what the cookie says.
    */
-  admit(id: string, record: SessionRecord, savedAt: number, knownUntil = record.expiresAt): void {
-    const held = this.#held.get(id, this.#now);
-    if (this.hasEnded(id) || (held && held.savedAt >= savedAt)) return;
-    this.#held.set(id, { record, savedAt, knownUntil }, this.#now);
+  admit(id: string, record: () => SessionRecord, savedAt: number, knownUntil?: number): void {
+    const now = this.#now;
+    const held = this.#held.get(id, now);
+    if ((held && held.savedAt >= savedAt) || this.hasEnded(id)) return;
+    const admitted = record();
+    this.#held.set(id, { record: admitted, savedAt, knownUntil: knownUntil ?? admitted.expiresAt }, now);
   }
 
   /**
@@ -128,7 +130,7 @@ export class CookieStore implements SessionStore {
    * newer.
    */
   adopt(id: string, record: SessionRecord): void {
-    if (this.#size(record) <= this.#rules.capacity) this.admit(id, record, 0);
+    if (this.#size(record) <= this.#rules.capacity) this.admit(id, () => record, 0);
   }
 
   /** @internal What is to be sealed into the next cookie, if it is still held. */
@@ -160,7 +162,7 @@ export class CookieStore implements SessionStore {
       return undefined;
     }
     if (!held) return undefined;
-    await this.#askRevocations(id);
+    if (this.revocations) await this.#askRevocations(id);
     const record = this.#current(id, held.record);
     return record && { ...record, fields: new Map(record.fields) };
   }
@@ -172,7 +174,7 @@ export class CookieStore implements SessionStore {
   async commit(id: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
     const before = this.#live(id);
     if (!before) return 'gone';
-    await this.#askRevocations(id);
+    if (this.revocations) await this.#askRevocations(id);
     const record = this.#current(id, before);
     if (!record) return 'gone';
     const next = mergedRecord(record, delta);
@@ -265,6 +267,7 @@ export class CookieStore implements SessionStore {
   /** What is too large may still shrink, and be extended: there may have been room for more when it was written. */
   #requireRoom(record: SessionRecord, before?: SessionRecord): void {
     const { capacity } = this.#rules;
+    if (this.#sizeAtMost(record) <= capacity) return;
     const size = this.#size(record);
     if (size <= capacity || (before && size <= this.#size(before))) return;
     throw tooLarge(
@@ -276,6 +279,13 @@ export class CookieStore implements SessionStore {
             `(new CookieStore({ chunks: ${this.chunks + 1} })), or use a store on the server.`
         : 'Keep it elsewhere and put its id into the session, or use a store on the server.',
     );
+  }
+
+  /** Bytes, as if each character took as many as one can: without encoding anything, for small sessions. */
+  #sizeAtMost({ userId = '', fields }: SessionRecord): number {
+    let size = 100 + this.#rules.secret.length + 6 * userId.length;
+    for (const [name, text] of fields) size += 20 + 6 * name.length + 3 * text.length;
+    return size;
   }
 
   /** Bytes. */
