@@ -13,6 +13,10 @@ export class Remembered<V> {
     this.#values.set(text, value);
   }
 
+  delete(text: string): void {
+    this.#values.delete(text);
+  }
+
   clear(): void {
     this.#values.clear();
   }

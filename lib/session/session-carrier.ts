@@ -21,6 +21,8 @@ const REMEMBERED = 4096;
 
 /** What was sealed into a cookie, whose it is, and how it was opened. */
 interface Content extends SealedRecord, Identity {
+  readonly name: string;
+  readonly value: string;
   readonly store: CookieStore;
   readonly outdated: boolean;
 }
@@ -138,7 +140,10 @@ export class SessionCarrier {
     const { record } = held;
     const savedAt = Math.max(this.#options.clock(), held.savedAt);
     const value = sealer.seal(name, encodeRecord({ secret, savedAt, record }));
-    this.#opened.set(`${name}=${value}`, { id, secret, savedAt, record, store, outdated: false });
+    // Of a session that is being written, the cookie before this one has no next request.
+    if (held.sealedAs) this.#opened.delete(held.sealedAs);
+    held.sealedAs = endOf(value);
+    this.#remember({ name, value, id, secret, savedAt, record, store, outdated: false });
     if (name.length + value.length <= LONGEST_COOKIE) return [value];
     const size = LONGEST_COOKIE - nameOf(name, 1).length;
     // The first cookie also says how many there are.
@@ -167,17 +172,21 @@ export class SessionCarrier {
   }
 
   #content(name: string, value: string): Content | undefined {
-    const known = this.#opened.get(`${name}=${value}`);
-    if (known) return known;
+    const known = this.#opened.get(endOf(value));
+    if (known?.value === value && known.name === name) return known;
     for (const [store, sealer] of this.#sealers) {
       const opened = sealer.open(name, value);
       const sealed = opened && decodeRecord(opened.text);
       if (!sealed) continue;
-      const content = { ...sealed, id: publicId(sealed.secret), store, outdated: opened.outdated };
-      this.#opened.set(`${name}=${value}`, content);
-      return content;
+      const id = publicId(sealed.secret);
+      return this.#remember({ ...sealed, name, value, id, store, outdated: opened.outdated });
     }
     return undefined;
+  }
+
+  #remember(content: Content): Content {
+    this.#opened.set(endOf(content.value), content);
+    return content;
   }
 
   /** What a browser still has of a session that was longer. */
@@ -192,6 +201,11 @@ export class SessionCarrier {
       if (header?.includes(`${stale}=`)) yield [stale, this.cookie.line('', 0, secure, stale)];
     }
   }
+}
+
+/** The end of a sealed value, which is its authentication tag: enough to look it up by. */
+function endOf(value: string): string {
+  return value.slice(-22);
 }
 
 function nameOf(name: string, index: number): string {

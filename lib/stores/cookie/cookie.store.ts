@@ -50,6 +50,8 @@ export interface Held {
   readonly savedAt: number;
   /** When the last of its cookies expires that we know of; other processes may give them longer than this one. */
   readonly knownUntil: number;
+  /** What its last cookie is remembered under. */
+  sealedAs?: string;
 }
 
 /** The most cookies that a session travels in. */
@@ -218,13 +220,14 @@ export class CookieStore implements SessionStore {
   }
 
   #hold(id: string, record: SessionRecord): void {
-    const { savedAt = 0, knownUntil = 0 } = this.held(id) ?? {};
+    const { savedAt = 0, knownUntil = 0, sealedAs } = this.held(id) ?? {};
     this.#held.set(
       id,
       {
         record,
         savedAt: Math.max(this.#now, savedAt + 1),
         knownUntil: Math.max(knownUntil, record.expiresAt),
+        sealedAs,
       },
       this.#now,
     );
