@@ -5,6 +5,8 @@ import { createServer, connect, type Server, type Socket } from 'node:net';
 export class Proxy {
   /** Milliseconds that each direction takes. */
   delay = 0;
+  /** Swallows everything, as a network does that has lost its way. */
+  silent = false;
   /** Bytes from clients to let through before every connection is cut, once. */
   cutAfter = Infinity;
   /** Answers to let through before one is lost, and every connection with it, once. */
@@ -43,6 +45,7 @@ export class Proxy {
         to.destroy();
       });
       from.on('data', (data) => {
+        if (this.silent) return;
         if (from === server && this.loseAnswer-- === 0) {
           this.loseAnswer = Infinity;
           this.#cut();
