@@ -37,6 +37,8 @@ export class Deadlines {
     else this.#first = next;
     if (next) next.previous = previous;
     else this.#last = previous;
+    // Whoever still holds this one does not hold all that came after it.
+    deadline.previous = deadline.next = undefined;
     return true;
   }
 
@@ -45,13 +47,13 @@ export class Deadlines {
     this.#timer = setTimeout(() => this.#check(), Math.max(1, Math.ceil(milliseconds))).unref();
   }
 
-  /** Each takes itself off the list when it is told. */
   #check(): void {
     this.#timer = undefined;
     const now = performance.now();
-    for (let deadline = this.#first; deadline; deadline = deadline.next) {
+    for (let deadline = this.#first; deadline; deadline = this.#first) {
       if (deadline.at > now) return this.#wait(deadline.at - now);
       deadline.late();
+      this.delete(deadline);
     }
   }
 }

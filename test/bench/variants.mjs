@@ -11,6 +11,7 @@ export const variants = [
   { name: 'express express-session memory', library: 'express-session' },
   { name: 'express nest-session redis', peer: 'express connect-redis' },
   { name: 'express connect-redis', library: 'express-session' },
+  { name: 'express nest-session redis, near-cache', peer: 'express connect-redis', cache: true },
   { name: 'express nest-session cookie', peer: 'express cookie-session', follows: true },
   // It sends two cookies, of which load.lua sees one. It remembers nothing, so the same two again cost the same.
   { name: 'express cookie-session', library: 'cookie-session' },
@@ -21,6 +22,7 @@ export const variants = [
   { name: 'fastify @fastify/session memory', library: 'fastify-session' },
   { name: 'fastify nest-session redis', peer: 'fastify connect-redis' },
   { name: 'fastify connect-redis', library: 'fastify-session' },
+  { name: 'fastify nest-session redis, near-cache', peer: 'fastify connect-redis', cache: true },
   { name: 'fastify nest-session cookie', peer: 'fastify @fastify/secure-session', follows: true },
   {
     name: 'fastify @fastify/secure-session',

@@ -14,6 +14,8 @@ export interface RedisClient {
   call(command: string, args: RedisArgument[]): Promise<unknown>;
   connect(): Promise<void>;
   once(event: 'ready', listener: () => void): unknown;
+  /** The connection; a `Cluster` has one for each node. */
+  readonly stream?: { cork(): void; uncork(): void };
   /** Only a `Cluster` has it. */
   nodes?(role: 'master'): RedisClient[];
 }

@@ -1,3 +1,4 @@
+import { Deadlines } from '../deadlines.js';
 import type { RedisArgument, RedisClient } from './redis-client.js';
 import type { Script } from './scripts.js';
 import type { Pairs } from './session-hash.js';
@@ -8,12 +9,15 @@ export class RedisCommands {
   readonly timeout: number;
   /** Commands are to be looked through for keys. */
   readonly #findsKeys: boolean;
+  readonly #deadlines: Deadlines;
   #ready: Promise<void> | undefined;
+  #corked = false;
 
   /** @param timeout in milliseconds */
   constructor(client: RedisClient, timeout: number) {
     this.#client = client;
     this.timeout = timeout;
+    this.#deadlines = new Deadlines(timeout);
     this.#findsKeys = this.isCluster || Boolean(client.options.keyPrefix);
   }
 
@@ -23,19 +27,18 @@ export class RedisCommands {
    */
   run(command: string, args: RedisArgument[]): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      let late = false;
-      const timer = setTimeout(() => {
-        late = true;
-        reject(new Error(`Redis gave no answer to ${command.toUpperCase()} within ${this.timeout} ms`));
-      }, this.timeout);
+      const deadline = this.#deadlines.add(() =>
+        reject(new Error(`Redis gave no answer to ${command.toUpperCase()} within ${this.timeout} ms`)),
+      );
       const fail = (error: unknown): void => {
-        clearTimeout(timer);
+        this.#deadlines.delete(deadline);
         reject(error as Error);
       };
       const send = (): void => {
-        if (late) return;
+        if (!deadline.waits) return;
+        this.#cork();
         this.#client.call(command, args).then((reply) => {
-          clearTimeout(timer);
+          this.#deadlines.delete(deadline);
           resolve(reply);
         }, fail);
       };
@@ -92,6 +95,18 @@ export class RedisCommands {
       if (isReply(error, /^NOPERM|unknown command/i)) return undefined;
       throw error;
     }
+  }
+
+  /** What is sent in one turn of the event loop leaves in one write, which costs more than all that is done here. */
+  #cork(): void {
+    const { stream } = this.#client;
+    if (this.#corked || !stream) return;
+    this.#corked = true;
+    stream.cork();
+    setImmediate(() => {
+      this.#corked = false;
+      stream.uncork();
+    });
   }
 
   /** One listener for everybody who waits. */

@@ -5,17 +5,17 @@ import { attributes, DAY, NAME, nextValue, SECRET } from './shared.mjs';
 const stores = {
   memory: () => new MemoryStore(),
   cookie: () => new CookieStore(),
-  redis: async (redisUrl) => {
+  redis: async (redisUrl, cache) => {
     const { RedisStore } = await import('../../../dist/stores/redis/index.js');
-    return RedisStore.fromUrl(redisUrl);
+    return RedisStore.fromUrl(redisUrl, cache && { cache: { maxSessions: 10_000 } });
   },
 };
 
 /** nest-session with its defaults, loaded from dist/ as it is shipped. */
-export async function library({ store, redisUrl }) {
+export async function library({ store, redisUrl, cache }) {
   const module = SessionModule.forRoot({
     secret: SECRET,
-    store: await stores[store](redisUrl),
+    store: await stores[store](redisUrl, cache),
     maxAge: DAY,
     cookie: attributes,
   });
