@@ -109,6 +109,7 @@ it.each<[string, (id: string) => Promise<unknown>, string | undefined]>([
   const id = await heated(cache);
   await change(id);
   await seen(async () => (await cache.store.load(id))?.fields.get('a') === expected);
+  expect((await cache.store.load(id))?.fields.get('a')).toBe(expected);
 });
 
 it('reads its own writes', async () => {
