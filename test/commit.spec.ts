@@ -544,3 +544,36 @@ onBothAdapters((adapter) => {
     });
   });
 });
+
+onBothAdapters((adapter) => {
+  it('saves before a response that a middleware has wrapped, and calls each of its functions once', async () => {
+    const seen: string[] = [];
+    const wrapping = await serve(adapter, {
+      controllers: [CommitController],
+      providers: [FlashingFilter],
+      prepare: (app) =>
+        app.use((_: IncomingMessage, response: ServerResponse, next: () => void) => {
+          for (const name of ['writeHead', 'end'] as const) {
+            const original = response[name].bind(response) as (...args: unknown[]) => ServerResponse;
+            Object.assign(response, {
+              [name]: (...args: unknown[]) => {
+                seen.push(name);
+                return original(...args);
+              },
+            });
+          }
+          next();
+        }),
+    });
+    try {
+      const browser = wrapping.browser();
+      const response = await browser.get('/res-send');
+      expect(response.text).toBe('sent');
+      expect(sessionCookies(response)).toHaveLength(1);
+      expect(seen.toSorted()).toEqual(['end', 'writeHead']);
+      expect((await browser.get('/saved')).body).toMatchObject({ saved: 'res-send' });
+    } finally {
+      await wrapping.close();
+    }
+  });
+});

@@ -1,10 +1,9 @@
-import type { RequestSession } from '../session/request-session.js';
 import type { ResponseHook } from './response-hook.js';
 
 /** What is remembered with a request, or with a message of a socket. */
 export interface Slot {
   /** The session that has been opened for it, or is being opened. */
-  session: RequestSession | Promise<RequestSession> | undefined;
+  session: unknown;
   /** What its response waits for. */
   hook: ResponseHook | undefined;
   /** An exception filter answers it. */

@@ -7,7 +7,7 @@ import type { RequestSession } from './request-session.js';
 
 /** The session that has been opened, or is being opened, for a request or a socket message. */
 export function opened(owner: object): RequestSession | Promise<RequestSession> | undefined {
-  return slotIn(owner)?.session;
+  return slotIn(owner)?.session as RequestSession | Promise<RequestSession> | undefined;
 }
 
 export function remember(owner: object, session: RequestSession | Promise<RequestSession>): void {

@@ -13,6 +13,9 @@ export interface PackedFields {
   readonly texts: string | readonly string[];
 }
 
+/** As many are found among the names by looking at each. */
+const FEW = 16;
+
 type FieldDelta = Pick<SessionDelta, 'set' | 'delete'>;
 
 /** Packs the fields of a million sessions into a third of what as many Maps take. */
@@ -28,7 +31,7 @@ export class FieldPacker {
   /** What a delta makes of them. Most change what is there, and then the names stay as they are. */
   merge(packed: PackedFields, { set, delete: removed }: FieldDelta): PackedFields {
     const { names } = packed;
-    if (removed.length > 0 || !onlyHas(set, names)) {
+    if (removed.length > 0 || set.size > FEW || !onlyHas(set, names)) {
       const fields = this.unpack(packed);
       for (const name of removed) fields.delete(name);
       for (const [name, text] of set) fields.set(name, text);
