@@ -1,5 +1,6 @@
 import { jest } from '@jest/globals';
 import { Cluster, Redis } from 'ioredis';
+import { once } from 'node:events';
 import { Redis as Redis5 } from 'ioredis5';
 import { SessionConfigurationError } from 'nest-session';
 import { RedisStore } from '../../lib/stores/redis/index.js';
@@ -50,6 +51,15 @@ function another(): RedisStore {
   return new RedisStore({ client });
 }
 
+/** A client, and the connection that the store makes of it. */
+function withChannel(options: object = {}): { client: Redis; channel: () => Redis } {
+  const client = new Redis(server.port);
+  const duplicate = client.duplicate.bind(client);
+  let made: Redis | undefined;
+  client.duplicate = (given) => (made = duplicate({ ...given, ...options }));
+  return { client, channel: () => made as Redis };
+}
+
 /** Whether a load was answered without asking the server. */
 async function isHot({ store, client }: Caching, id: string): Promise<boolean> {
   const { sent } = client;
@@ -87,6 +97,11 @@ it.each([
   first?.fields.set('a', 'changed');
   expect((await cache.store.load(id))?.fields.get('a')).toBe('1');
   expect(await isHot(cache, id)).toBe(true);
+
+  const cold = newId();
+  await cache.store.create(cold, record({ a: '1' }));
+  (await cache.store.load(cold))?.fields.set('a', 'changed'); // the first read, which came from the server
+  expect((await cache.store.load(cold))?.fields.get('a')).toBe('1');
 });
 
 it('does not hand out a session that another process has logged out', async () => {
@@ -150,10 +165,13 @@ it('does not keep what was read while it changed', async () => {
 });
 
 it('forgets everything when the channel breaks, and keeps again afterwards', async () => {
-  const cache = caching();
+  const { client, channel } = withChannel();
+  const cache = caching(client);
   const id = await heated(cache);
+  const closed = once(channel(), 'close');
   await server.admin.call('client', ['kill', 'type', 'pubsub']);
-  await seen(async () => !(await isHot(cache, id)));
+  await closed;
+  expect(await isHot(cache, id)).toBe(false);
   await another().destroy(id);
   expect(await cache.store.load(id)).toBeUndefined();
   await heated(cache);
@@ -162,18 +180,16 @@ it('forgets everything when the channel breaks, and keeps again afterwards', asy
 it('asks the server when the channel has fallen silent', async () => {
   const proxy = await Proxy.start(server.port);
   ended.push(() => proxy.stop());
-  const client = new Redis(server.port);
-  const duplicate = client.duplicate.bind(client);
   // Only what the store opens for itself takes the network that falls silent.
-  let channel: Redis | undefined;
-  client.duplicate = (options) => (channel = duplicate({ ...options, port: proxy.port }));
+  const { client, channel } = withChannel({ port: proxy.port });
   const cache = caching(client);
   const id = await heated(cache);
   proxy.silent = true;
   await another().destroy(id);
   await seen(async () => (await cache.store.load(id)) === undefined);
+  expect(channel().status).toBe('ready'); // nobody has noticed yet
   expect(await isHot(cache, id)).toBe(false);
-  await new Promise((resolve) => channel?.once('close', resolve));
+  await once(channel(), 'close');
   proxy.silent = false;
   await heated(cache); // over another connection
 }, 30_000);

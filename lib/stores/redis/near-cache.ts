@@ -104,7 +104,6 @@ export class NearCache {
 
   /** This process changes sessions: what it has been told of them is over, and so is what it reads meanwhile. */
   async changing<T>(keys: readonly string[], change: () => Promise<T>): Promise<T> {
-    for (const key of keys) this.#forget(key);
     try {
       return await change();
     } finally {
