@@ -189,7 +189,7 @@ it('asks the server when the channel has fallen silent', async () => {
   await seen(async () => (await cache.store.load(id)) === undefined);
   expect(channel().status).toBe('ready'); // nobody has noticed yet
   expect(await isHot(cache, id)).toBe(false);
-  await once(channel(), 'close');
+  await new Promise((resolve) => channel().once('close', resolve)); // once() would reject with what ioredis says of it
   proxy.silent = false;
   await heated(cache); // over another connection
 }, 30_000);
