@@ -56,7 +56,9 @@ export function saveBeforeAnswering(adapter: AbstractHttpAdapter): void {
     const answer = answers[name].bind(adapter);
     answers[name] = (response, ...args) => {
       const raw = rawOf(response as Reply);
-      const saving = slotIn(raw.req)?.filtered ? undefined : ResponseHook.saving(raw);
+      // An adapter of somebody's own may answer what is no response of Node's.
+      const waits = raw.req !== undefined && !slotIn(raw.req)?.filtered;
+      const saving = waits ? ResponseHook.saving(raw) : undefined;
       return saving ? saving.then(() => answer(response, ...args)) : answer(response, ...args);
     };
   }

@@ -8,12 +8,12 @@ import { isBuildingRoute, isRefusal } from './session-routes.js';
 import { skipsSession } from './session.decorators.js';
 
 /**
- * Saves the session when the handler has answered, before Nest sends the answer.
+ * Saves the session when a resolver or a gateway's handler has answered, before Nest sends the answer.
  *
  * After an HttpException below 500 the session is saved as well: refusing is an answer. After any other error what
- * the handler wrote and did not save is dropped, as Django does. `SessionModule` registers it for every route and
- * resolver, and on Nest 12 for every gateway; on Nest 11 a gateway takes it with
- * `@UseInterceptors(SessionInterceptor)`.
+ * the handler wrote and did not save is dropped, as Django does. `SessionModule` registers it for every resolver, and on
+ * Nest 12 for every gateway; on Nest 11 a gateway takes it with `@UseInterceptors(SessionInterceptor)`. Routes do the
+ * same without it.
  */
 @Injectable()
 export class SessionInterceptor implements NestInterceptor {
