@@ -14,7 +14,7 @@ export { FlashMessages } from './session/flash-messages.js';
 export { SessionManager } from './session/session-manager.js';
 export type { SessionInfo } from './session/session-info.js';
 export { SessionHealthIndicator, type SessionHealth } from './session/session-health.indicator.js';
-export { SessionInterceptor } from './session/session.interceptor.js';
+export { SessionInterceptor } from './nest/session.interceptor.js';
 export { SessionMiddleware } from './session/session.middleware.js';
 export { SessionSockets, type SessionSocket } from './session/session-sockets.js';
 export type { SessionEvent } from './session/session-events.js';

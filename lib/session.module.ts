@@ -9,8 +9,11 @@ import { APP_GUARD, APP_INTERCEPTOR, HttpAdapterHost } from '@nestjs/core';
 import { AuthenticatedGuard } from './auth/authenticated.guard.js';
 import { CsrfGuard } from './csrf/csrf.guard.js';
 import { CsrfService } from './csrf/csrf.service.js';
-import { rememberResponses, rememberUpgrades } from './http/request-context.js';
-import { hookPrototype } from './http/response-hook.js';
+import { prepareExpress } from './http/express.js';
+import { prepareFastify } from './http/fastify.js';
+import { rememberUpgrades } from './http/request-context.js';
+import { installFastPath } from './nest/fast-path.js';
+import { SessionInterceptor } from './nest/session.interceptor.js';
 import { type ResolvedSessionOptions, resolveOptions, SESSION_OPTIONS } from './options/resolved-options.js';
 import { sessionConfig } from './options/session.config.js';
 import type { SessionModuleOptions } from './options/session-module-options.js';
@@ -19,12 +22,9 @@ import {
   ConfigurableModuleClass,
   MODULE_OPTIONS_TOKEN,
 } from './session.module-definition.js';
-import { exposeOn } from './session/opened-session.js';
 import { SessionHealthIndicator } from './session/session-health.indicator.js';
 import { SessionLoaderGuard } from './session/session-loader.guard.js';
 import { SessionManager } from './session/session-manager.js';
-import { SessionInterceptor } from './session/session.interceptor.js';
-import { saveBeforeAnswering } from './session/session-routes.js';
 import { SessionRuntime } from './session/session-runtime.js';
 import { SessionMiddleware } from './session/session.middleware.js';
 import { SessionSockets } from './session/session-sockets.js';
@@ -58,6 +58,8 @@ import { SESSION_STORE } from './stores/session-store.js';
     CsrfGuard,
     { provide: APP_GUARD, useClass: SessionLoaderGuard },
     { provide: APP_INTERCEPTOR, useExisting: SessionInterceptor },
+    // Before Nest builds its routes, which is before `onModuleInit`.
+    { provide: 'nest-session:fast-path', useFactory: installFastPath },
   ],
   exports: [
     SESSION_OPTIONS,
@@ -90,13 +92,8 @@ export class SessionModule extends ConfigurableModuleClass implements OnModuleIn
   onModuleInit(): void {
     const { httpAdapter } = this.host;
     if (!httpAdapter) return;
-    saveBeforeAnswering(httpAdapter);
-    const framework = httpAdapter.getInstance();
-    if (httpAdapter.getType() === 'fastify') rememberResponses(framework);
-    if (httpAdapter.getType() === 'express') {
-      exposeOn(framework.request);
-      hookPrototype(framework.response);
-    }
+    if (httpAdapter.getType() === 'express') prepareExpress(httpAdapter.getInstance());
+    if (httpAdapter.getType() === 'fastify') prepareFastify(httpAdapter.getInstance());
   }
 
   /** Gateways have been bound by now, and with them the server's upgrade listeners. */

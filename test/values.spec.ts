@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm';
 import { Body, Controller, Get, Post, Query } from '@nestjs/common';
 import { Session, type SessionModuleOptions, SessionValueError } from 'nest-session';
 import { type Browser, onBothAdapters, type Served, serve, sessionCookies } from './support/app.js';
@@ -175,7 +176,60 @@ onBothAdapters((adapter) => {
         'a throwing getter',
         Object.defineProperty({}, 'x', { enumerable: true, get: () => thrown() }),
         'value.x',
-        /its getter threw: TypeError/,
+        /an accessor is not a JSON value/,
+      ],
+      [
+        'a getter, which says something else each time',
+        {
+          get elapsed() {
+            return performance.now();
+          },
+        },
+        'value.elapsed',
+        /an accessor is not a JSON value.*Store what it returns/,
+      ],
+      [
+        'a getter of an array',
+        Object.defineProperty([1], 0, { get: () => performance.now() }),
+        'value[0]',
+        /an accessor is not/,
+      ],
+      [
+        'a symbol as a key',
+        { a: { [Symbol('hidden')]: 1 } },
+        'value.a',
+        /lose its property Symbol\(hidden\)/,
+      ],
+      [
+        'a property of an array',
+        { list: Object.assign([1, 2], { total: 3 }) },
+        'value.list',
+        /lose the properties that are no elements/,
+      ],
+      [
+        'a toJSON that is not enumerable',
+        Object.defineProperty({ a: 1 }, 'toJSON', { value: () => 2 }),
+        'value.toJSON',
+        /not enumerable/,
+      ],
+      [
+        'a toJSON of a bare prototype',
+        Object.create(Object.assign(Object.create(null), { toJSON: () => 1 })),
+        'value',
+        /a class instance is not/,
+      ],
+      [
+        'a property that is not enumerable',
+        Object.defineProperty({}, 'x', { value: 1 }),
+        'value.x',
+        /would lose it/,
+      ],
+      ['an array of a class', { list: new (class List extends Array {})() }, 'value.list', /a List is not/],
+      [
+        'a proxy that JSON gets nothing from',
+        new Proxy({}, { get: (_, name) => (name === 'toJSON' ? () => undefined : 1) }),
+        'value',
+        /its toJSON\(\) would put something else/,
       ],
       [
         'a throwing proxy',
@@ -254,6 +308,35 @@ onBothAdapters((adapter) => {
       expect(back).toEqual([['__proto__', 'constructor'], null, null]);
     });
   });
+
+  it('an object of another realm is as good as one of ours', async () => {
+    const foreign = runInNewContext('({ list: [1, { deep: true }] })');
+    await inHandler((session) => void session.set('value', foreign));
+    expect(await inHandler((session) => session.get('value'))).toEqual({ list: [1, { deep: true }] });
+  });
+
+  it.each(['\ud800', 'a\udc00', '\udfff\ud800'])(
+    'a key that is no well-formed text is refused: %j',
+    async (key) => {
+      const caught = await inHandler((session) => {
+        const codes: unknown[] = [];
+        for (const write of [
+          () => session.set(key, 1),
+          () => session.update({ [key]: 1 }),
+          () => session.increment(key),
+          () => session.flash.set(key, 1),
+        ]) {
+          try {
+            write();
+          } catch (error) {
+            codes.push((error as SessionValueError).code);
+          }
+        }
+        return [...codes, session.get(key) ?? null, session.has(key)];
+      });
+      expect(caught).toEqual([...Array.from({ length: 4 }, () => 'E_SESSION_VALUE'), null, false]);
+    },
+  );
 
   describe('a change inside a value', () => {
     beforeEach(() => browser.post('/set', { cart: { items: ['pen'] }, list: [1] }));

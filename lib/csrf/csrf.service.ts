@@ -5,7 +5,7 @@ import { KeyRing } from '../crypto/key-ring.js';
 import { CsrfException } from '../errors.js';
 import { DUPLICATE, readCookie } from '../http/cookie-header.js';
 import { type HttpRequest, type Located, locateFrom } from '../http/request-context.js';
-import { addVary, isPublic, type LeavingHeaders, setCookie } from '../http/response-headers.js';
+import { addVary, isPublic, type OutgoingHeaders, setCookie } from '../http/outgoing-headers.js';
 import { SessionCookie } from '../http/session-cookie.js';
 import { type ResolvedSessionOptions, SESSION_OPTIONS } from '../options/resolved-options.js';
 import { RequestSession } from '../session/request-session.js';
@@ -169,7 +169,7 @@ export class CsrfService {
    * A response that a shared cache may keep gets none of our cookies, since it would hand them to others; nor does one
    * whose session has ended elsewhere, where they would replace newer ones.
    */
-  #addCookies(transaction: SessionTransaction, response: LeavingHeaders): void {
+  #addCookies(transaction: SessionTransaction, response: OutgoingHeaders): void {
     if (transaction.status === 'gone' || isPublic(response)) return;
     const { request, reply, status } = transaction;
     const { secure } = reply;

@@ -2,9 +2,7 @@ import type { ExecutionContext } from '@nestjs/common';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { SessionUsageError } from '../errors.js';
-
-/** Fastify's requests do not know their reply, as Express's know their response. */
-const RESPONSE = Symbol('nest-session response');
+import { stateIn } from './request-state.js';
 
 /** The parts of an HTTP request that sessions look at, on Express, on Fastify and on `node:http` itself. */
 export type HttpRequest = Pick<IncomingMessage, 'headers' | 'method' | 'url'> & {
@@ -20,7 +18,6 @@ export type HttpRequest = Pick<IncomingMessage, 'headers' | 'method' | 'url'> & 
   /** What the method was before an override. */
   readonly originalMethod?: string;
   readonly body?: unknown;
-  [RESPONSE]?: ServerResponse;
   readonly res?: ServerResponse;
   session?: unknown;
 };
@@ -83,7 +80,7 @@ export function locateRequest(request: unknown, response?: unknown): Located {
     );
   }
   const owner = ownerOf(request);
-  const reply = (response ?? request.res ?? owner[RESPONSE]) as Reply | undefined;
+  const reply = (response ?? request.res ?? stateIn(owner)?.response) as Reply | undefined;
   return { request, response: reply && rawOf(reply), owner };
 }
 
@@ -127,22 +124,6 @@ function locateGraphql(context: GraphqlContext | undefined): Located {
 
 function graphqlRequest(context: GraphqlContext | undefined): unknown {
   return context?.req ?? context?.request ?? context?.reply?.request ?? context?.extra?.request;
-}
-
-interface Fastify {
-  addHook(
-    name: 'onRequest',
-    hook: (request: { raw: HttpRequest }, reply: { raw: ServerResponse }, done: () => void) => void,
-  ): void;
-}
-
-/** So that a bare Fastify request is enough to open a session, which is all that a GraphQL context holds there. */
-export function rememberResponses(fastify: Fastify): void {
-  fastify.addHook('onRequest', (request, reply, done) => {
-    // A property, because a WeakMap of every request is work for the garbage collector.
-    request.raw[RESPONSE] = reply.raw;
-    done();
-  });
 }
 
 /** The upgrade requests of `ws` sockets, which the library itself does not keep; see {@link rememberUpgrades}. */

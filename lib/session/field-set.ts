@@ -1,3 +1,4 @@
+import { SessionValueError } from '../errors.js';
 import { encode } from './json-text.js';
 
 /** What a request has changed, field by field. */
@@ -29,7 +30,7 @@ export class FieldSet {
     this.#saved = saved;
   }
 
-  /** Whether a value was handed out or taken in that can change in place. */
+  /** True if a value was handed out or taken in that can change in place. */
   get holdsObjects(): boolean {
     return this.#objects;
   }
@@ -55,6 +56,14 @@ export class FieldSet {
   }
 
   write(field: string, key: string, value: unknown): void {
+    if (!field.isWellFormed()) {
+      // Two such keys are one to a store that keeps UTF-8.
+      throw new SessionValueError(
+        key,
+        JSON.stringify(key),
+        'the key is no well-formed text: a surrogate has no partner.',
+      );
+    }
     this.#live.set(field, { value, key, text: value === undefined ? undefined : encode(value, key) });
     this.#objects ||= typeof value === 'object' && value !== null;
   }
@@ -118,6 +127,7 @@ export class FieldSet {
   /** Back to what is saved. */
   discard(): void {
     this.#live.clear();
+    this.#objects = false;
   }
 }
 

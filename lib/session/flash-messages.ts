@@ -5,8 +5,10 @@ const PREFIX = 'flash:';
 
 /** What flash messages need of the session they belong to. */
 interface Host {
-  /** The fields of the session, told that they are being used. */
+  /** The fields of the session, to be read. */
   use(): FieldSet;
+  /** The fields of the session, to be changed. */
+  change(): FieldSet;
 }
 
 /**
@@ -25,7 +27,7 @@ export class FlashMessages {
 
   /** Leaves a message: any JSON value; anything else is a `SessionValueError`. */
   set(key: string, value: unknown): this {
-    this.#host.use().write(PREFIX + key, `flash.${key}`, value);
+    this.#host.change().write(PREFIX + key, `flash.${key}`, value);
     return this;
   }
 
@@ -38,7 +40,10 @@ export class FlashMessages {
       return value as V;
     }
     const value = fields.read(PREFIX + key, `flash.${key}`);
-    if (fields.remove(PREFIX + key, `flash.${key}`)) this.#read.set(key, value);
+    if (value !== undefined) {
+      this.#host.change().remove(PREFIX + key, `flash.${key}`);
+      this.#read.set(key, value);
+    }
     return value as V | undefined;
   }
 

@@ -4,17 +4,21 @@ import { SessionValueError } from '../errors.js';
 export const MAX_DEPTH = 64;
 
 /**
- * The JSON text of a session value. What JSON would change or lose on the way (a Date, a Map, NaN, undefined in
- * an array, …) is a {@link SessionValueError} that names the key and the path.
+ * The JSON text of a session value. What JSON would change or lose on the way (a Date, a Map, NaN, undefined in an
+ * array, an accessor, a symbol key, a property of an array, a `toJSON`) is a {@link SessionValueError} that names the
+ * key and the path.
  */
 export function encode(value: unknown, key: string): string {
   try {
     if (typeof value !== 'string') check(value, key, []);
-    return JSON.stringify(value);
+    const text = JSON.stringify(value) as string | undefined;
+    if (text !== undefined) return text;
   } catch (error) {
     if (error instanceof SessionValueError) throw error;
     throw new SessionValueError(key, pathTo(key, []), `reading it failed with: ${String(error)}`);
   }
+  // Such as a Proxy, which need not answer twice alike.
+  throw new SessionValueError(key, pathTo(key, []), 'JSON has no text for it.');
 }
 
 function check(value: unknown, key: string, path: (string | number)[]): void {
@@ -39,44 +43,62 @@ function checkObject(value: object, key: string, path: (string | number)[]): voi
   if (path.length >= MAX_DEPTH) {
     refuse(key, path.slice(0, 4), `it is nested more than ${MAX_DEPTH} levels deep, or contains itself.`);
   }
-  if (Array.isArray(value)) {
-    for (let index = 0; index < value.length; index++) checkMember(value, index, key, path);
-    return;
-  }
-  if (!isPlain(value)) {
+  const isArray = Array.isArray(value);
+  if (!isPlain(value, isArray)) {
     const { name } = value.constructor ?? {};
     const instead =
       value instanceof Date ? ' Store date.toISOString() instead.' : ' Store plain data instead.';
     refuse(key, path, `a ${name || 'class instance'} is not a JSON value.${instead}`);
   }
-  for (const name of Object.keys(value)) {
-    // JSON leaves out a property whose value is undefined, which is what an optional property means.
-    checkMember(value, name, key, path, true);
+  const names = Reflect.ownKeys(value);
+  if (isArray) {
+    // Its elements and its length; an element that is missing is found below.
+    if (names.length > value.length + 1)
+      refuse(key, path, 'JSON would lose the properties that are no elements.');
+    for (let index = 0; index < value.length; index++) checkMember(value, index, key, path);
+  } else {
+    for (const name of names) checkMember(value, name, key, path);
+  }
+  // One that is inherited, by a change to Object.prototype.
+  if (typeof (value as { toJSON?: unknown }).toJSON === 'function') {
+    refuse(key, path, 'its toJSON() would put something else in its place. Store what that returns.');
   }
 }
 
 function checkMember(
   holder: object,
-  name: string | number,
+  name: string | number | symbol,
   key: string,
   path: (string | number)[],
-  optional = false,
 ): void {
+  if (typeof name === 'symbol') refuse(key, path, `JSON would lose its property ${String(name)}.`);
   path.push(name);
-  let value: unknown;
-  try {
-    value = (holder as Record<string | number, unknown>)[name];
-  } catch (error) {
-    refuse(key, path, `its getter threw: ${String(error)}`);
+  const property = Object.getOwnPropertyDescriptor(holder, name);
+  if (property?.get ?? property?.set) {
+    refuse(
+      key,
+      path,
+      'an accessor is not a JSON value: it may say something else each time. Store what it returns.',
+    );
   }
-  if (!(optional && value === undefined)) check(value, key, path);
+  if (property?.enumerable === false) refuse(key, path, 'it is not enumerable, so JSON would lose it.');
+  // JSON leaves out a property whose value is undefined, which is what an optional property means.
+  const isLeftOut = property?.value === undefined && typeof name === 'string';
+  if (!isLeftOut) check(property?.value, key, path);
   path.pop();
 }
 
-/** An object literal of any realm: its prototype is null or the root of a prototype chain. */
-function isPlain(value: object): boolean {
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === null || Object.getPrototypeOf(prototype) === null;
+/** True for an object literal or an array, of any realm: its prototype is null or one of the realm's own. */
+function isPlain(value: object, isArray: boolean): boolean {
+  const prototype = Object.getPrototypeOf(value) as object | null;
+  if (prototype === (isArray ? Array.prototype : Object.prototype)) return true;
+  if (prototype === null) return !isArray;
+  const root = (isArray ? Object.getPrototypeOf(prototype) : prototype) as object | null;
+  return (
+    root !== null &&
+    Object.getPrototypeOf(root) === null &&
+    Object.hasOwn(prototype, isArray ? 'flatMap' : 'isPrototypeOf')
+  );
 }
 
 function refuse(key: string, path: readonly (string | number)[], problem: string): never {

@@ -30,6 +30,11 @@ export class RequestSession implements Session {
     return session.#transaction;
   }
 
+  /** @internal */
+  isOfSameModule(other: RequestSession): boolean {
+    return this.#transaction.runtime === other.#transaction.runtime;
+  }
+
   get id(): string {
     this.#transaction.use();
     return this.#transaction.id;
@@ -83,7 +88,7 @@ export class RequestSession implements Session {
   }
 
   set(key: string, value: unknown): this {
-    this.#transaction.use().write(fieldOf(key), key, value);
+    this.#transaction.change().write(fieldOf(key), key, value);
     return this;
   }
 
@@ -98,7 +103,7 @@ export class RequestSession implements Session {
   }
 
   delete(key: string): boolean {
-    return this.#transaction.use().remove(fieldOf(key), key);
+    return this.#transaction.change().remove(fieldOf(key), key);
   }
 
   pull<K extends keyof SessionData>(key: K): SessionData[K] | undefined {

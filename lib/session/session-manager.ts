@@ -39,16 +39,21 @@ export class SessionManager implements OnApplicationShutdown {
 
   /** @internal {@link open} without a promise where none is needed. */
   acquire(at: Located): RequestSession | Promise<RequestSession> {
-    const known = opened(at.owner);
+    const known = opened(at.owner, this.#runtime);
     if (known) {
-      if (!(known instanceof Promise)) expose(known, at);
+      if (!(known instanceof Promise)) this.#expose(known, at);
       return known;
     }
     const begun = SessionTransaction.begin(this.#runtime, at);
     if (!(begun instanceof Promise)) return this.#opened(begun, at);
     const loading = begun.then((transaction) => this.#opened(transaction, at));
-    remember(at.owner, loading);
+    remember(at.owner, this.#runtime, loading);
     return loading;
+  }
+
+  /** @internal The session that has been opened for a request, or is being opened. */
+  opened(at: Located): RequestSession | Promise<RequestSession> | undefined {
+    return opened(at.owner, this.#runtime);
   }
 
   /** The session with this public id, or undefined. */
@@ -130,7 +135,7 @@ export class SessionManager implements OnApplicationShutdown {
 
   /** What happens to sessions, as it happens. The secret of a cookie is in none of it. */
   get events(): Observable<SessionEvent> {
-    return this.#runtime.events.asObservable();
+    return this.#runtime.events.observable;
   }
 
   async onApplicationShutdown(): Promise<void> {
@@ -139,10 +144,14 @@ export class SessionManager implements OnApplicationShutdown {
 
   #opened(transaction: SessionTransaction, at: Located): RequestSession {
     const session = new RequestSession(transaction, this.#runtime);
-    remember(at.owner, session);
-    expose(session, at);
+    remember(at.owner, this.#runtime, session);
+    this.#expose(session, at);
     for (const notice of this.#runtime.onOpen) notice(transaction);
     return session;
+  }
+
+  #expose(session: RequestSession, at: Located): void {
+    if (!expose(session, at)) this.#runtime.reportForeignSession();
   }
 }
 

@@ -3,12 +3,13 @@ import type { Identity } from '../crypto/session-signer.js';
 import type { SessionRecord } from '../stores/session-store.js';
 import { SessionUsageError } from '../errors.js';
 import { isHttps, type Located } from '../http/request-context.js';
-import { addVary, type LeavingHeaders, setCookie } from '../http/response-headers.js';
-import { type Headers, type Passenger, ResponseHook } from '../http/response-hook.js';
+import { addVary, type OutgoingHeaders, setCookie } from '../http/outgoing-headers.js';
+import { type BeforeSend, ResponseHook } from '../http/response-hook.js';
 import type { SessionRuntime } from './session-runtime.js';
 
 /** What the reply needs to know of the session it speaks of. */
-interface Subject extends Passenger {
+interface Subject extends Pick<BeforeSend, 'failure' | 'closed' | 'failed'> {
+  saved(): Promise<void> | undefined;
   readonly identity: Identity;
   readonly times: { readonly expiresAt: number };
   /** All of it, as it was last saved. */
@@ -19,7 +20,7 @@ interface Subject extends Passenger {
  * What a response says about its session: the cookie, that it varies by cookie, that no cache may keep it; and
  * whether it can still say so.
  */
-export class SessionReply implements Headers {
+export class SessionReply implements BeforeSend {
   /** What the browser is told about its cookie. */
   cookie: 'keep' | 'issue' | 'remove' = 'keep';
 
@@ -29,7 +30,7 @@ export class SessionReply implements Headers {
   readonly #response: ServerResponse | undefined;
   #hook: ResponseHook | undefined;
   #varies = false;
-  #others: Map<object, (headers: LeavingHeaders) => void> | undefined;
+  #others: Map<object, (headers: OutgoingHeaders) => void> | undefined;
   #secure: boolean | undefined;
 
   constructor(runtime: SessionRuntime, at: Located, session: Subject) {
@@ -39,14 +40,19 @@ export class SessionReply implements Headers {
     this.#response = at.response;
   }
 
-  /** Whether the request's cookie is Secure. */
+  /** True if the request's cookie is Secure. */
   get secure(): boolean {
     return (this.#secure ??= this.#runtime.cookie.isSecure(() => isHttps(this.#at.request)));
   }
 
-  /** Whether someone has begun to write the response. */
+  /** True once somebody has begun to send the response: it saves, and deals with a save that fails. */
   get begun(): boolean {
-    return this.#hook?.begun ?? false;
+    return this.#hook !== undefined && this.#hook.begun && !this.#hook.isClosed;
+  }
+
+  /** True once the connection is closed: no decision of the response saves any more. */
+  get isClosed(): boolean {
+    return this.#hook?.isClosed ?? false;
   }
 
   get canSetCookie(): boolean {
@@ -80,15 +86,29 @@ export class SessionReply implements Headers {
 
   /** From now on the response waits until the session is saved. */
   wait(): void {
-    if (this.#response) this.#hook ??= new ResponseHook(this.#response, this.#session, this);
+    if (!this.#response || this.#hook) return;
+    this.#hook = ResponseHook.of(this.#response);
+    this.#hook.add(this);
   }
 
-  saveFailed(error: unknown): void {
-    this.#hook?.saveFailed(error);
+  save(): Promise<void> | undefined {
+    return this.#session.saved();
+  }
+
+  get failure(): unknown {
+    return this.#session.failure;
+  }
+
+  closed(ended: boolean): void {
+    this.#session.closed(ended);
+  }
+
+  failed(error: unknown): void {
+    this.#session.failed(error);
   }
 
   /** Something else to put on the response, just before its headers leave; once for each `key`. */
-  also(key: object, add: (headers: LeavingHeaders) => void): void {
+  also(key: object, add: (headers: OutgoingHeaders) => void): void {
     this.#others ??= new Map();
     if (this.#others.has(key)) return;
     this.#others.set(key, add);
@@ -99,7 +119,7 @@ export class SessionReply implements Headers {
     return this.#varies || this.cookie !== 'keep' || this.#others !== undefined;
   }
 
-  addHeaders(headers: LeavingHeaders): void {
+  addHeaders(headers: OutgoingHeaders): void {
     if (this.#varies) addVary(headers, 'Cookie');
     if (this.cookie !== 'keep') {
       for (const [name, line] of this.#lines()) setCookie(headers, name, line);

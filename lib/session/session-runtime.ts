@@ -1,5 +1,4 @@
 import { Logger } from '@nestjs/common';
-import { Subject } from 'rxjs';
 import { KeyRing } from '../crypto/key-ring.js';
 import type { SessionSigner } from '../crypto/session-signer.js';
 import { SessionConfigurationError } from '../errors.js';
@@ -10,6 +9,7 @@ import { BoundedStore } from '../stores/bounded-store.js';
 import { MigratingStore } from '../stores/migrating.store.js';
 import type { SessionStore } from '../stores/session-store.js';
 import { SessionCarrier, storesIn } from './session-carrier.js';
+import { EventStream } from './event-stream.js';
 import type { SessionEvent } from './session-events.js';
 import type { SessionTransaction } from './transaction.js';
 import { UserSessions } from './user-sessions.js';
@@ -23,7 +23,7 @@ interface Times {
 /** What every transaction of an application shares: the store, the keys, the clock and the rules of time. */
 export class SessionRuntime {
   readonly logger = new Logger('SessionModule');
-  readonly events = new Subject<SessionEvent>();
+  readonly events = new EventStream(this.logger);
   readonly carrier: SessionCarrier;
   readonly users = new UserSessions(this);
   readonly now: () => number;
@@ -45,6 +45,7 @@ export class SessionRuntime {
   readonly #maxAge: number;
   readonly #absoluteMaxAge: number;
   #warnedOfProxy = false;
+  #warnedOfForeignSession = false;
 
   constructor(options: ResolvedSessionOptions) {
     this.carrier = new SessionCarrier(options, new KeyRing(options.secrets));
@@ -126,12 +127,12 @@ export class SessionRuntime {
   /** The times of a session that begins now. */
   newTimes(): { -readonly [K in keyof Times]: Times[K] } {
     const now = this.now();
-    return { createdAt: now, lastAccessedAt: now, expiresAt: this.expiryOf({ createdAt: now }) };
+    return { createdAt: now, lastAccessedAt: now, expiresAt: this.expiryOf({ createdAt: now }, now) };
   }
 
   /** When a session that is used now ends: after the idle lifetime, but never past the absolute one. */
-  expiryOf({ createdAt }: Pick<Times, 'createdAt'>): number {
-    return Math.min(this.now() + this.#maxAge, createdAt + this.#absoluteMaxAge);
+  expiryOf({ createdAt }: Pick<Times, 'createdAt'>, now = this.now()): number {
+    return Math.min(now + this.#maxAge, createdAt + this.#absoluteMaxAge);
   }
 
   /** The times in a record. A touch moves only the expiry, from which the last use can be told. */
@@ -145,7 +146,17 @@ export class SessionRuntime {
   }
 
   emit(event: SessionEvent): void {
-    if (this.events.observed) this.events.next(event);
+    this.events.emit(event);
+  }
+
+  /** Once: another library has put its own session on the request. */
+  reportForeignSession(): void {
+    if (this.#warnedOfForeignSession) return;
+    this.#warnedOfForeignSession = true;
+    this.logger.warn(
+      'request.session belongs to another library here and is left to it. The session of SessionModule is what ' +
+        '@Session() and SessionManager.open(request) give.',
+    );
   }
 
   /** Once: a Secure cookie on what looks like plain HTTP is most often a proxy that nobody told the adapter about. */

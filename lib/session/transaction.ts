@@ -1,7 +1,11 @@
-import { SessionStoreUnavailableException, SessionTooLargeError, SessionValueError } from '../errors.js';
+import {
+  SessionStoreUnavailableException,
+  SessionTooLargeError,
+  SessionUsageError,
+  SessionValueError,
+} from '../errors.js';
 import type { Identity } from '../crypto/session-signer.js';
 import type { HttpRequest, Located } from '../http/request-context.js';
-import type { Passenger } from '../http/response-hook.js';
 import type { BoundedStore } from '../stores/bounded-store.js';
 import type { SessionDelta, SessionRecord } from '../stores/session-store.js';
 import { type FieldChanges, FieldSet } from './field-set.js';
@@ -28,6 +32,15 @@ type Status = 'new' | 'stored' | 'gone' | 'unavailable';
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
+/** What a save has to do. */
+interface Work {
+  readonly changes: FieldChanges | undefined;
+  readonly extension: { readonly expiresAt: number; readonly lastAccessedAt: number } | undefined;
+}
+
+/** Where a save looks for changes: at what was written, and also at the values that were handed out. */
+type Look = 'written' | 'in place';
+
 interface Times {
   createdAt: number;
   lastAccessedAt: number;
@@ -41,7 +54,7 @@ interface Times {
  *
  * A commit never creates, and what is gone stays gone; only a session that this request began itself is created.
  */
-export class SessionTransaction implements Passenger {
+export class SessionTransaction {
   status: Status;
   #fields: FieldSet | undefined;
   #times: Times | undefined;
@@ -61,8 +74,16 @@ export class SessionTransaction implements Passenger {
   #byValue = false;
   /** The cookie is not as it would be written today. */
   #outdated = false;
-  /** Something may have changed since the last commit. */
-  #restless = false;
+  /** Raised by everything that a save may have to do something about; see {@link change}. */
+  #version = 0;
+  /** The version that was last saved, or found to need no save. */
+  #savedVersion = 0;
+  /** The error of the last save or login, until one succeeds; of a logout or a rotation, until one of those does. */
+  #failure: { readonly error: unknown; readonly ofSave: boolean } | undefined;
+  /** Handlers under way: what they write is saved when they are done. */
+  #handlers = 0;
+  #wasTried = false;
+  #isLossReported = false;
   #touched = false;
   /** What is created here carries on what the visitor began: no login, logout or new id came in between. */
   #carriesOn = true;
@@ -94,7 +115,7 @@ export class SessionTransaction implements Passenger {
     this.#times = runtime.seen(times);
     this.#outdated = found.verified.outdated;
     this.#byValue = found.verified.byValue ?? false;
-    this.#wake();
+    this.#armIfDue();
   }
 
   /** The transaction of a request, begun with the session that its cookie names. */
@@ -105,11 +126,9 @@ export class SessionTransaction implements Passenger {
       : new SessionTransaction(runtime, at, found);
   }
 
-  /** A session that was only loaded may still have to be extended, or its cookie signed anew. */
-  #wake(): void {
-    if (!this.#hasWork()) return;
-    this.#restless = true;
-    this.reply.wait();
+  /** Makes the response wait if the loaded session is due for an extension or a new signature. */
+  #armIfDue(): void {
+    if (this.#look('written')) this.reply.wait();
   }
 
   get id(): string {
@@ -139,21 +158,27 @@ export class SessionTransaction implements Passenger {
     return this.status !== 'gone' && this.#fields?.changes() !== undefined;
   }
 
-  /** The fields, for reading or writing: from now on the response varies with the cookie and waits for a commit. */
+  /** The fields, for reading: from now on the response varies with the cookie and waits for a save. */
   use(): FieldSet {
-    this.#restless = true;
     this.reply.vary();
     return this.fields;
   }
 
-  touch(): void {
-    this.#touched = true;
-    this.use();
+  /** The fields, for writing: what is written counts as work that no save has seen yet. */
+  change(): FieldSet {
+    this.#version++;
+    if (this.reply.isClosed) this.#reportLoss();
+    return this.use();
   }
 
-  /** Saves what has changed since the last commit. */
+  touch(): void {
+    this.#touched = true;
+    this.change();
+  }
+
+  /** Saves what has changed since the last save. Rejects as {@link saved} does, whatever `onStoreError` says. */
   commit(): Promise<void> {
-    return this.#turns.take(() => this.#write());
+    return this.#byHand('save', () => this.#write(this.#look('in place')));
   }
 
   /**
@@ -161,13 +186,16 @@ export class SessionTransaction implements Passenger {
    * id.
    */
   regenerate(empty: boolean): Promise<void> {
-    this.use();
-    return this.#turns.take(async () => {
+    this.change();
+    return this.#byHand('identity', async () => {
+      const seen = this.#version;
       if (empty) for (const field of this.fields.names('')) this.fields.remove(field, field);
       if (this.status === 'unavailable') throw this.#unavailable;
       this.#carriesOn = false;
-      if (this.status === 'stored') await this.#rotate(this.fields.changes());
-      else if (this.status === 'new') this.#identity = undefined;
+      if (this.status === 'stored') {
+        await this.#rotate(this.fields.changes());
+        this.#savedVersion = seen;
+      } else if (this.status === 'new') this.#identity = undefined;
     });
   }
 
@@ -176,23 +204,23 @@ export class SessionTransaction implements Passenger {
    * old: whoever is told "welcome" is logged in. Nor does one user get what another has left in the session.
    */
   login(userId: string, write: () => void): Promise<void> {
-    this.use();
-    return this.#turns.take(async () => {
+    this.change();
+    return this.#byHand('login', async () => {
       if (this.status === 'unavailable' || this.status === 'gone') this.#begin();
       if (this.storedUser !== undefined && this.storedUser !== userId) this.fields.forgetUnchanged();
       write();
-      await this.#write();
+      await this.#write(this.#look('in place'));
       if (this.status !== 'gone') return;
       this.#begin();
       write();
-      await this.#write();
+      await this.#write(this.#look('in place'));
     });
   }
 
   /** Ends the session in the store, now. What is written afterwards begins another. */
   invalidate(): Promise<void> {
-    this.use();
-    return this.#turns.take(async () => {
+    this.change();
+    return this.#byHand('identity', async () => {
       let removed = false;
       if (this.status === 'stored' || this.status === 'unavailable') {
         // A session that is nowhere but in its cookie ends with that.
@@ -206,47 +234,126 @@ export class SessionTransaction implements Passenger {
     });
   }
 
-  /** The handler failed: what it wrote and did not save is dropped. */
+  /** Drops what was written and not saved: the handler failed, or is tried again. */
   discard(): void {
     this.#fields?.discard();
     this.#touched = false;
+    this.#savedVersion = this.#version;
     this.#tell();
   }
 
   /** The browser of a session that had to make room is told so with whatever it is answered. */
   #tell(): void {
-    if (this.ended === 'elsewhere') this.use().write('flash:error', 'flash.error', SIGNED_OUT_ELSEWHERE);
+    if (this.ended === 'elsewhere') this.change().write('flash:error', 'flash.error', SIGNED_OUT_ELSEWHERE);
   }
 
-  // Passenger: what the response hook asks.
+  // The one place that saves. The interceptor, the response's two decisions and a closed connection come here.
 
-  pending(): boolean {
-    if (this.#turns.taken) return true;
-    if (!this.#restless) return false;
+  /** The error of a save, a logout or a rotation that failed, until a later one succeeds. */
+  get failure(): unknown {
+    return this.#failure?.error;
+  }
+
+  /**
+   * Saves what is unsaved; undefined where nothing is. Waits for what is under way already.
+   *
+   * Ends: one save, and one more if something was written meanwhile. What is written later still is for the next to
+   * ask, and an object that changes for ever is saved as it was. Rejects if the save fails, unless `onStoreError` says
+   * that the request goes on without its session.
+   */
+  saved(look: Look = 'in place'): Promise<void> | undefined {
+    if (this.#turns.taken) return this.#save(look);
     try {
-      if (this.#hasWork()) return true;
+      const work = this.#look(look);
+      return work && this.#save(look, work);
     } catch {
-      return true; // a value that cannot be stored: settle() says so
+      return this.#save(look); // a value that cannot be stored: saving says so
     }
-    this.#rest();
-    return false;
   }
 
-  /** A commit at the end of a request, where `onStoreError` says what a failure means. */
-  async settle(): Promise<void> {
+  async #save(look: Look, work?: Work): Promise<void> {
     try {
-      await this.commit();
+      await this.#turn('save', () => this.#write(work ?? this.#look(look)));
+      if (this.#version !== this.#savedVersion) {
+        await this.#turn('save', () => this.#write(this.#look('written')));
+      }
     } catch (error) {
-      const { onStoreError } = this.runtime;
-      if (error instanceof SessionValueError || error instanceof SessionTooLargeError) this.discard();
-      const tolerable = error instanceof SessionStoreUnavailableException && onStoreError === 'anonymous';
-      if (!tolerable || this.#becomesAnother(this.fields.changes())) {
-        this.reply.saveFailed(error);
+      this.#notSaved(error);
+    }
+  }
+
+  #notSaved(error: unknown): void {
+    if (error instanceof SessionValueError || error instanceof SessionTooLargeError) this.discard();
+    const isTolerable =
+      error instanceof SessionStoreUnavailableException && this.runtime.onStoreError === 'anonymous';
+    if (!isTolerable || this.#becomesAnother(this.fields.changes())) throw error;
+    this.status = 'unavailable';
+    this.#unavailable = error;
+    this.#failure = undefined;
+    this.#savedVersion = this.#version;
+  }
+
+  /**
+   * An operation that a handler asked for. Its promise may be awaited or not: a failure is remembered, and becomes the
+   * answer. What cannot be done at all at this point, such as a login after the headers, is refused and dropped.
+   */
+  #byHand(kind: 'save' | 'login' | 'identity', step: () => Promise<void>): Promise<void> {
+    const turn = this.#turn(kind, step);
+    turn.catch((error: unknown) => {
+      if (!(error instanceof SessionUsageError)) return;
+      this.#failure = undefined;
+      this.discard();
+      this.runtime.logger.warn(error.message);
+    });
+    return turn;
+  }
+
+  /** Store operations run one after the other. */
+  #turn(kind: 'save' | 'login' | 'identity', step: () => Promise<void>): Promise<void> {
+    return this.#turns.take(async () => {
+      try {
+        await step();
+      } catch (error) {
+        this.#failure = { error, ofSave: kind !== 'identity' };
         throw error;
       }
-      this.status = 'unavailable';
-      this.#unavailable = error;
-    }
+      if (kind !== 'save' || this.#failure?.ofSave) this.#failure = undefined;
+    });
+  }
+
+  /** A handler begins. Call the answer when it is done: until then it is known that somebody will save. */
+  handle(): () => void {
+    this.#handlers++;
+    let isDone = false;
+    return () => {
+      if (!isDone) this.#handlers--;
+      isDone = true;
+    };
+  }
+
+  /** The handler is run: for a second time by an interceptor such as `retry()`, so the first try leaves nothing. */
+  beginTry(): void {
+    if (this.#wasTried) this.discard();
+    this.#wasTried = true;
+  }
+
+  /** The connection is closed. What the response's end has not seen is saved now. */
+  closed(ended: boolean): void {
+    this.saved(ended ? 'written' : 'in place')?.catch((error: unknown) => this.failed(error));
+  }
+
+  /** Nobody asks for a save any more once the connection is closed and the handler is done. Says so, once. */
+  #reportLoss(): void {
+    if (this.#isLossReported) return;
+    setImmediate(() => {
+      const isSafe = this.#handlers > 0 || this.#turns.taken || this.#version === this.#savedVersion;
+      if (isSafe || this.#isLossReported) return;
+      this.#isLossReported = true;
+      this.runtime.logger.warn(
+        'A session was written to after its response had been sent or its client had hung up. Such a change is lost ' +
+          'unless you save it: await session.save().',
+      );
+    }).unref();
   }
 
   failed(error: unknown): void {
@@ -261,11 +368,6 @@ export class SessionTransaction implements Passenger {
     return this.runtime.store;
   }
 
-  /** Nothing to save until the session is used again, unless a value was handed out that may change in place. */
-  #rest(): void {
-    this.#restless = this.#fields?.holdsObjects ?? false;
-  }
-
   #begin(): void {
     this.status = 'new';
     this.#fields = undefined;
@@ -276,25 +378,38 @@ export class SessionTransaction implements Passenger {
     this.#carriesOn = false;
   }
 
-  #hasWork(): boolean {
-    if (this.status === 'gone') return false;
-    const changed = this.#fields?.changes();
-    if (this.status === 'new') return changed !== undefined;
-    if (this.status === 'unavailable') return this.#becomesAnother(changed);
-    return (
-      changed !== undefined ||
-      this.#extension(false) !== undefined ||
-      (this.#outdated && this.reply.canSetCookie)
-    );
+  /**
+   * What there is to save, or undefined. Reads the clock once. Values that were handed out are compared only where the
+   * look is `in place`. Throws `SessionValueError` for a value that cannot be stored.
+   */
+  #look(look: Look): Work | undefined {
+    if (this.status === 'gone') {
+      this.#savedVersion = this.#version;
+      return undefined;
+    }
+    const isWritten = this.#version !== this.#savedVersion;
+    const mayHaveChanged = isWritten || (look === 'in place' && this.#fields?.holdsObjects);
+    const changes = mayHaveChanged ? this.#fields?.changes() : undefined;
+    const extension = this.#extension(changes !== undefined);
+    const isDue =
+      this.status === 'stored' && (extension !== undefined || (this.#outdated && this.reply.canSetCookie));
+    const isLost = this.status === 'unavailable' && !this.#becomesAnother(changes);
+    if (isDue || (changes && !isLost)) return { changes, extension };
+    this.#savedVersion = this.#version;
+    return undefined;
   }
 
-  async #write(): Promise<void> {
-    this.#rest();
-    const changes = this.fields.changes();
+  async #write(work: Work | undefined): Promise<void> {
+    if (!work) return;
+    const seen = this.#version;
+    await this.#carryOut(work);
+    this.#savedVersion = seen;
+  }
+
+  async #carryOut({ changes, extension }: Work): Promise<void> {
     if (this.#becomesAnother(changes)) return this.#becomeAnother();
     if (this.status === 'new' && changes) return this.#create(changes);
     if (this.status !== 'stored') return;
-    const extension = this.#extension(changes !== undefined);
     const store = this.#store;
     if (changes) {
       if (this.runtime.carrier.byValue) this.reply.requireCookie();
@@ -427,14 +542,15 @@ export class SessionTransaction implements Passenger {
    * A later expiry, when it is time for one. Cookie and record are extended together or not at all: a record that
    * outlives its cookie would never look due again.
    */
-  #extension(writing: boolean): { expiresAt: number; lastAccessedAt: number } | undefined {
+  #extension(writing: boolean): Work['extension'] {
     if (this.status !== 'stored') return undefined;
     const { rolling, throttle } = this.runtime;
     if (!rolling && !writing && !this.#touched) return undefined;
-    const expiresAt = this.runtime.expiryOf(this.times);
+    const now = this.runtime.now();
+    const expiresAt = this.runtime.expiryOf(this.times, now);
     const gained = expiresAt - this.times.expiresAt;
     if (gained <= 0 || (gained < throttle && !this.#touched) || !this.reply.canSetCookie) return undefined;
-    return { expiresAt, lastAccessedAt: this.runtime.now() };
+    return { expiresAt, lastAccessedAt: now };
   }
 }
 

@@ -6,6 +6,9 @@ import type { SessionRuntime } from './session-runtime.js';
 /** What a browser is told whose session had to make room. */
 export const SIGNED_OUT_ELSEWHERE = 'You were signed out because you signed in elsewhere.';
 
+/** How often the sessions of a user are looked through while some of them move to other ids. */
+const MOST_ROUNDS = 10;
+
 /** The sessions of one user: listed, ended, and kept to a number. */
 export class UserSessions {
   readonly #runtime: SessionRuntime;
@@ -37,21 +40,25 @@ export class UserSessions {
   /**
    * Ends those that logged in longest ago, until there are as many as a user may have. Every login sees the same
    * order, so that of two at once neither ends what the other keeps.
+   *
+   * Looks again when a session was gone before it could be ended: it may have moved to another id. Ends, since each
+   * round tries an id that none has tried before, and after {@link MOST_ROUNDS} at the latest.
    */
   async limit(userId: string): Promise<void> {
-    const { maxSessionsPerUser, now, store } = this.#runtime;
+    const { maxSessionsPerUser } = this.#runtime;
     if (maxSessionsPerUser === Infinity) return;
-    const newestFirst = [...(await this.list(userId))].sort(
-      ([idA, a], [idB, b]) => loggedInAt(b) - loggedInAt(a) || (idA < idB ? 1 : -1),
-    );
-    for (const [id, { expiresAt }] of newestFirst.slice(maxSessionsPerUser)) {
-      // The notice comes first, so that there is no moment in which the browser could miss it.
-      const times = { createdAt: now(), lastAccessedAt: now(), expiresAt };
-      await store.create(noticeFor(id), { ...times, fields: new Map() });
-      if (await this.#end(id, userId)) continue;
-      // It has logged out meanwhile, or moved to another id: nothing to tell, and maybe still one too many.
-      await store.destroy(noticeFor(id));
-      return this.limit(userId);
+    const tried = new Set<string>();
+    for (let round = 0; round < MOST_ROUNDS; round++) {
+      const newestFirst = [...(await this.list(userId))].sort(
+        ([idA, a], [idB, b]) => loggedInAt(b) - loggedInAt(a) || (idA < idB ? 1 : -1),
+      );
+      const tooMany = newestFirst.slice(maxSessionsPerUser).filter(([id]) => !tried.has(id));
+      let missed = false;
+      for (const [id, { expiresAt }] of tooMany) {
+        tried.add(id);
+        if (!(await this.#endWithNotice(id, userId, expiresAt))) missed = true;
+      }
+      if (!missed) return;
     }
   }
 
@@ -64,6 +71,17 @@ export class UserSessions {
   async hadToMakeRoom(id: string): Promise<boolean> {
     const { maxSessionsPerUser, store } = this.#runtime;
     return maxSessionsPerUser !== Infinity && (await store.destroy(noticeFor(id)));
+  }
+
+  /** The notice comes first, so that there is no moment in which the browser could miss it. */
+  async #endWithNotice(id: string, userId: string, expiresAt: number): Promise<boolean> {
+    const { now, store } = this.#runtime;
+    const times = { createdAt: now(), lastAccessedAt: now(), expiresAt };
+    await store.create(noticeFor(id), { ...times, fields: new Map() });
+    if (await this.#end(id, userId)) return true;
+    // It has logged out meanwhile, or moved to another id: nothing to tell.
+    await store.destroy(noticeFor(id));
+    return false;
   }
 
   async #end(id: string, userId: string): Promise<boolean> {

@@ -6,6 +6,11 @@ import {
 import { Deadlines } from './deadlines.js';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './session-store.js';
 
+/** What a store may answer; see `SessionStore`. */
+const CREATED = ['created', 'exists'] as const;
+const SAVED = ['saved', 'gone'] as const;
+const DESTROYED = [true, false] as const;
+
 /**
  * A store as the core uses it: whatever it does, every operation ends within the timeout, in an outcome of the
  * contract or in `SessionStoreUnavailableException`.
@@ -24,7 +29,7 @@ export class BoundedStore {
   }
 
   create(id: string, record: SessionRecord): Promise<'created' | 'exists'> {
-    return this.#bounded('create', () => this.store.create(id, record));
+    return this.#bounded('create', () => this.store.create(id, record), CREATED);
   }
 
   load(id: string, report: (why: DeadRecord) => void): Promise<SessionRecord | undefined> {
@@ -32,19 +37,19 @@ export class BoundedStore {
   }
 
   touch(id: string, expiresAt: number): Promise<'saved' | 'gone'> {
-    return this.#bounded('touch', () => this.store.touch(id, expiresAt));
+    return this.#bounded('touch', () => this.store.touch(id, expiresAt), SAVED);
   }
 
   commit(id: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
-    return this.#bounded('commit', () => this.store.commit(id, delta));
+    return this.#bounded('commit', () => this.store.commit(id, delta), SAVED);
   }
 
   rotate(id: string, newId: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
-    return this.#bounded('rotate', () => this.store.rotate(id, newId, delta));
+    return this.#bounded('rotate', () => this.store.rotate(id, newId, delta), SAVED);
   }
 
   destroy(id: string): Promise<boolean> {
-    return this.#bounded('destroy', () => this.store.destroy(id));
+    return this.#bounded('destroy', () => this.store.destroy(id), DESTROYED);
   }
 
   listByUser(userId: string): Promise<Map<string, SessionRecord>> {
@@ -75,7 +80,7 @@ export class BoundedStore {
     }
   }
 
-  #bounded<T>(operation: string, run: () => Promise<T>): Promise<T> {
+  #bounded<T>(operation: string, run: () => Promise<T>, answers?: readonly unknown[]): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.#underWay++;
       // The first outcome counts. What comes after the timeout comes too late to matter, or to be logged.
@@ -90,12 +95,21 @@ export class BoundedStore {
       const deadline = this.#deadlines.add(() => fail(new Error(`no answer within ${this.timeout} ms`)));
       try {
         Promise.resolve(run()).then((value) => {
-          if (conclude()) resolve(value);
+          if (answers && !answers.includes(value)) fail(this.#unknownAnswer(operation, value, answers));
+          else if (conclude()) resolve(value);
         }, fail);
       } catch (cause) {
         fail(cause);
       }
     });
+  }
+
+  /** A store that forgets to answer would otherwise seem to have saved, or to hold what it has removed. */
+  #unknownAnswer(operation: string, value: unknown, answers: readonly unknown[]): Error {
+    const [expected, given] = [answers.map((one) => JSON.stringify(one)).join(' or '), String(value)];
+    return new Error(
+      `${this.store.constructor.name}.${operation}() answered ${given}, and the contract asks for ${expected}`,
+    );
   }
 
   #unavailable(operation: string, cause: unknown): Error {
