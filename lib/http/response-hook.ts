@@ -11,8 +11,8 @@ export type Steps = Record<Step, Method>;
 
 /** A session as its response sees it. */
 export interface BeforeSend {
-  /** Saves what is unsaved. Undefined: nothing is, and nothing has to wait. */
-  save(): Promise<void> | undefined;
+  /** Saves what is unsaved. Undefined: nothing is, and nothing has to wait. `sendsHeaders`: the headers leave next. */
+  save(sendsHeaders: boolean): Promise<void> | undefined;
   /** The error of a save that failed, until a later save succeeds. */
   readonly failure: unknown;
   /** The connection is closed. `ended`: the response had been ended, so {@link save} was asked for all but what came since. */
@@ -104,9 +104,9 @@ export class ResponseHook {
 
     const isBegin = this.#phase === 'waiting';
     this.#phase = step === 'end' ? 'ended' : 'begun';
-    const saving = this.#save();
-    if (saving) return this.#hold(saving, step, args);
-    const failure = isBegin && this.#isSuccess(step, args) ? this.#failure() : undefined;
+    const saving = this.#save(isBegin);
+    if (saving) return this.#hold(saving, isBegin, step, args);
+    const failure = isBegin ? this.#failureBehind(step, args) : undefined;
     if (failure === undefined) return this.#run(step, args);
     this.#fail(failure, []);
     return step === 'write' ? false : this.#response;
@@ -125,8 +125,10 @@ export class ResponseHook {
     return this.#phase === 'failed' || (this.#response.writableEnded && this.#failure() !== undefined);
   }
 
-  #save(): Promise<unknown> | undefined {
-    const saving = this.#sessions.map((session) => session.save()).filter((one) => one !== undefined);
+  #save(sendsHeaders: boolean): Promise<unknown> | undefined {
+    const saving = this.#sessions
+      .map((session) => session.save(sendsHeaders))
+      .filter((one) => one !== undefined);
     if (saving.length < 2) return saving[0];
     // All are waited for, also where one fails.
     return Promise.allSettled(saving).then(() => Promise.all(saving));
@@ -137,16 +139,22 @@ export class ResponseHook {
     return undefined;
   }
 
-  #isSuccess(step: Step, [status]: unknown[]): boolean {
-    return Number(step === 'writeHead' ? status : this.#response.statusCode) < 400;
+  /** A save, a logout or a rotation that failed, whoever caught the error, must not be answered with a success. */
+  #failureBehind(step: Step, [status]: unknown[]): unknown {
+    const isSuccess = Number(step === 'writeHead' ? status : this.#response.statusCode) < 400;
+    return isSuccess ? this.#failure() : undefined;
   }
 
   /** Ends: the save does, by the store's timeout, and each step that waited is taken once. */
-  #hold(saving: Promise<unknown>, step: Step, args: unknown[]): unknown {
+  #hold(saving: Promise<unknown>, isBegin: boolean, step: Step, args: unknown[]): unknown {
     const held = new HeldResponse(this.#response);
     this.#held = held;
     saving.then(
-      () => this.#release(held),
+      () => {
+        const failure = isBegin ? this.#failureBehind(step, args) : undefined;
+        if (failure === undefined) this.#release(held);
+        else this.#fail(failure, held.release());
+      },
       (error: unknown) => this.#fail(error, held.release()),
     );
     return held.take(step, args);

@@ -10,6 +10,7 @@ import type { SessionRuntime } from './session-runtime.js';
 /** What the reply needs to know of the session it speaks of. */
 interface Subject extends Pick<BeforeSend, 'failure' | 'closed' | 'failed'> {
   saved(): Promise<void> | undefined;
+  savedToSend(): Promise<void> | undefined;
   readonly identity: Identity;
   readonly times: { readonly expiresAt: number };
   /** All of it, as it was last saved. */
@@ -29,6 +30,7 @@ export class SessionReply implements BeforeSend {
   readonly #session: Subject;
   readonly #response: ServerResponse | undefined;
   #hook: ResponseHook | undefined;
+  #isSealed = false;
   #varies = false;
   #others: Map<object, (headers: OutgoingHeaders) => void> | undefined;
   #secure: boolean | undefined;
@@ -56,7 +58,13 @@ export class SessionReply implements BeforeSend {
   }
 
   get canSetCookie(): boolean {
-    return this.#response !== undefined && !(this.#hook?.headersLeft ?? this.#response.headersSent);
+    if (!this.#response || this.#isSealed) return false;
+    return !(this.#hook?.headersLeft ?? this.#response.headersSent);
+  }
+
+  /** The headers are about to leave: from now on there is no place for a new cookie. */
+  seal(): void {
+    this.#isSealed = true;
   }
 
   /** Asked before the store is: a new id that the browser cannot be told would be a session lost. */
@@ -91,8 +99,8 @@ export class SessionReply implements BeforeSend {
     this.#hook.add(this);
   }
 
-  save(): Promise<void> | undefined {
-    return this.#session.saved();
+  save(sendsHeaders: boolean): Promise<void> | undefined {
+    return sendsHeaders ? this.#session.savedToSend() : this.#session.saved();
   }
 
   get failure(): unknown {

@@ -188,6 +188,7 @@ export class SessionTransaction {
   regenerate(empty: boolean): Promise<void> {
     this.change();
     return this.#byHand('identity', async () => {
+      if (this.status === 'stored') this.reply.requireCookie();
       const seen = this.#version;
       if (empty) for (const field of this.fields.names('')) this.fields.remove(field, field);
       if (this.status === 'unavailable') throw this.#unavailable;
@@ -206,6 +207,7 @@ export class SessionTransaction {
   login(userId: string, write: () => void): Promise<void> {
     this.change();
     return this.#byHand('login', async () => {
+      if (userId !== this.storedUser || this.runtime.carrier.byValue) this.reply.requireCookie();
       if (this.status === 'unavailable' || this.status === 'gone') this.#begin();
       if (this.storedUser !== undefined && this.storedUser !== userId) this.fields.forgetUnchanged();
       write();
@@ -271,6 +273,14 @@ export class SessionTransaction {
     }
   }
 
+  /** The same, for a response that sends its headers next: whatever needs a cookie is done by then, or refused. */
+  savedToSend(): Promise<void> | undefined {
+    return this.saved()?.finally(() => {
+      this.reply.seal();
+      return this.#turns.done;
+    });
+  }
+
   async #save(look: Look, work?: Work): Promise<void> {
     try {
       await this.#turn('save', () => this.#write(work ?? this.#look(look)));
@@ -295,14 +305,15 @@ export class SessionTransaction {
 
   /**
    * An operation that a handler asked for. Its promise may be awaited or not: a failure is remembered, and becomes the
-   * answer. What cannot be done at all at this point, such as a login after the headers, is refused and dropped.
+   * answer. What cannot be done at all at this point, such as a login after the headers, is refused; of a save that is
+   * refused the changes are dropped, since no later one could do it.
    */
   #byHand(kind: 'save' | 'login' | 'identity', step: () => Promise<void>): Promise<void> {
     const turn = this.#turn(kind, step);
     turn.catch((error: unknown) => {
       if (!(error instanceof SessionUsageError)) return;
       this.#failure = undefined;
-      this.discard();
+      if (kind === 'save') this.discard();
       this.runtime.logger.warn(error.message);
     });
     return turn;

@@ -2,9 +2,14 @@
 export class Turns {
   #last: Promise<unknown> | undefined;
 
-  /** Whether a step is running or waiting. */
+  /** True while a step is running or waiting. */
   get taken(): boolean {
     return this.#last !== undefined;
+  }
+
+  /** Settles when the steps that are running or waiting now have ended, however they do. */
+  get done(): Promise<unknown> | undefined {
+    return this.#last;
   }
 
   /** Runs the step when those before it are done, however they ended. */
