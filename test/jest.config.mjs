@@ -1,6 +1,8 @@
 export default {
   rootDir: '..',
   testEnvironment: 'node',
+  // No test is about being quick: what hangs is found all the same, on a busy machine as well.
+  testTimeout: 60_000,
   testMatch: ['<rootDir>/test/*.spec.ts'],
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: {

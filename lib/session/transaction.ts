@@ -193,10 +193,11 @@ export class SessionTransaction {
       if (empty) for (const field of this.fields.names('')) this.fields.remove(field, field);
       if (this.status === 'unavailable') throw this.#unavailable;
       this.#carriesOn = false;
-      if (this.status === 'stored') {
-        await this.#rotate(this.fields.changes());
-        this.#savedVersion = seen;
-      } else if (this.status === 'new') this.#identity = undefined;
+      if (this.status === 'new') this.#identity = undefined;
+      if (this.status !== 'stored') return false;
+      await this.#rotate(this.fields.changes());
+      this.#savedVersion = seen;
+      return true;
     });
   }
 
@@ -212,10 +213,12 @@ export class SessionTransaction {
       if (this.storedUser !== undefined && this.storedUser !== userId) this.fields.forgetUnchanged();
       write();
       await this.#write(this.#look('in place'));
-      if (this.status !== 'gone') return;
-      this.#begin();
-      write();
-      await this.#write(this.#look('in place'));
+      if (this.status === 'gone') {
+        this.#begin();
+        write();
+        await this.#write(this.#look('in place'));
+      }
+      return true;
     });
   }
 
@@ -233,6 +236,7 @@ export class SessionTransaction {
       }
       if (this.status !== 'new') this.reply.cookie = removed ? 'remove' : 'keep';
       this.#begin();
+      return true;
     });
   }
 
@@ -308,7 +312,7 @@ export class SessionTransaction {
    * answer. What cannot be done at all at this point, such as a login after the headers, is refused; of a save that is
    * refused the changes are dropped, since no later one could do it.
    */
-  #byHand(kind: 'save' | 'login' | 'identity', step: () => Promise<void>): Promise<void> {
+  #byHand(kind: 'save' | 'login' | 'identity', step: () => Promise<boolean>): Promise<void> {
     const turn = this.#turn(kind, step);
     turn.catch((error: unknown) => {
       if (!(error instanceof SessionUsageError)) return;
@@ -320,15 +324,17 @@ export class SessionTransaction {
   }
 
   /** Store operations run one after the other. */
-  #turn(kind: 'save' | 'login' | 'identity', step: () => Promise<void>): Promise<void> {
+  #turn(kind: 'save' | 'login' | 'identity', step: () => Promise<boolean>): Promise<void> {
     return this.#turns.take(async () => {
+      let isDone: boolean;
       try {
-        await step();
+        isDone = await step();
       } catch (error) {
         this.#failure = { error, ofSave: kind !== 'identity' };
         throw error;
       }
-      if (kind !== 'save' || this.#failure?.ofSave) this.#failure = undefined;
+      // What finds nothing to do, because what failed was dropped, makes nothing good.
+      if (isDone && (kind !== 'save' || this.#failure?.ofSave)) this.#failure = undefined;
     });
   }
 
@@ -410,11 +416,13 @@ export class SessionTransaction {
     return undefined;
   }
 
-  async #write(work: Work | undefined): Promise<void> {
-    if (!work) return;
+  /** Saves; true if there was something to save. */
+  async #write(work: Work | undefined): Promise<boolean> {
+    if (!work) return false;
     const seen = this.#version;
     await this.#carryOut(work);
     this.#savedVersion = seen;
+    return true;
   }
 
   async #carryOut({ changes, extension }: Work): Promise<void> {

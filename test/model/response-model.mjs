@@ -132,11 +132,14 @@ async function run({ kind, start, order }) {
     oldId: session.id,
   };
   const wasStored = !session.isNew;
-  const cart = session.get('cart');
 
   const steps = {
     write: () => session.set('last', (seen.wrote += 1)),
-    mutate: () => (cart ? cart.items.push('ink') : session.set('first', true)),
+    mutate: () => {
+      const cart = session.get('cart');
+      if (cart) cart.items.push('ink');
+      else session.set('first', true);
+    },
     restless: () => session.set('restless', (store.restless = { count: 0 })),
     save: () => void session.save(),
     login: () => {
