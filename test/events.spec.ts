@@ -1,5 +1,6 @@
 import { Controller, Get } from '@nestjs/common';
 import { Session, type SessionEvent } from 'nest-session';
+import { filter, firstValueFrom, map } from 'rxjs';
 import { onBothAdapters, type Served, serve } from './support/app.js';
 
 @Controller()
@@ -26,6 +27,10 @@ class EventsController {
   async logout(@Session() session: Session<any>) {
     await session.logout();
   }
+}
+
+function fail(problem: string): never {
+  throw new Error(problem);
 }
 
 onBothAdapters((adapter) => {
@@ -89,5 +94,47 @@ onBothAdapters((adapter) => {
     ]);
     expect(known).toContain(id);
     for (const secret of secrets) expect(known).not.toContain(secret);
+  });
+
+  it('go on to everybody when a subscriber throws, rejects or fails in an operator, which is logged', async () => {
+    const rejections: unknown[] = [];
+    const note = (error: unknown): void => void rejections.push(error);
+    process.on('unhandledRejection', note).on('uncaughtException', note);
+    try {
+      const { events: stream } = served.sessions;
+      const late: string[] = [];
+      stream.subscribe(() => fail('thrown'));
+      stream.subscribe({ next: () => fail('of an object') });
+      stream.subscribe((async () => fail('rejected')) as () => void);
+      stream.pipe(map(() => fail('in an operator'))).subscribe();
+      stream.pipe(filter(({ type }) => type === 'created')).subscribe(() => fail('behind an operator'));
+      stream.pipe(map(({ type }) => type)).subscribe((type) => late.push(type));
+      const browser = served.browser();
+      await browser.get('/set');
+      expect((await browser.get('/logout')).status).toBe(200);
+      // RxJS throws from a timer.
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      expect(late).toEqual(['created', 'destroyed']);
+      expect(events.map(({ type }) => type)).toEqual(['created', 'destroyed']);
+      const log = served.log.join('\n');
+      for (const problem of ['thrown', 'of an object', 'rejected', 'in an operator', 'behind an operator']) {
+        expect(log).toContain(`A subscriber of SessionManager.events failed: Error: ${problem}`);
+      }
+      expect(rejections).toEqual([]);
+    } finally {
+      process.off('unhandledRejection', note).off('uncaughtException', note);
+    }
+  });
+
+  it('end with the application, for firstValueFrom and its like too', async () => {
+    const first = firstValueFrom(served.sessions.events);
+    await served.browser().get('/set');
+    expect(await first).toMatchObject({ type: 'created' });
+    let isComplete = false;
+    served.sessions.events.subscribe({ complete: () => (isComplete = true) }).unsubscribe();
+    served.sessions.events.subscribe({ complete: () => (isComplete = true) });
+    await served.close();
+    expect(isComplete).toBe(true);
+    served = await serve(adapter, { controllers: [EventsController] });
   });
 });

@@ -23,6 +23,8 @@ export class RequestSession implements Session {
     this.#transaction = transaction;
     this.#authKey = rules.authKey;
     this.#loadDefaults = rules.defaults;
+    // `request.session.views = 1`, as express-session has it, would be lost: it throws instead.
+    Object.preventExtensions(this);
   }
 
   /** @internal The transaction behind a session. */

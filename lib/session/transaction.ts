@@ -318,7 +318,8 @@ export class SessionTransaction {
       if (!(error instanceof SessionUsageError)) return;
       this.#failure = undefined;
       if (kind === 'save') this.discard();
-      this.runtime.logger.warn(error.message);
+      // Of an answer under way: a handler that did not await this would not hear of it.
+      if (this.reply.begun) this.runtime.logger.warn(error.message);
     });
     return turn;
   }

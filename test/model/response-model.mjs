@@ -39,12 +39,12 @@ const store = {
   fails: false,
   gate: undefined,
   restless: undefined,
-  async step(run) {
+  async step(operation) {
     this.calls++;
     if (this.restless) this.restless.count++;
     await this.gate?.promise;
     if (this.fails) throw new Error('connection refused');
-    return run();
+    return operation();
   },
   hold() {
     let open;
