@@ -3,7 +3,7 @@ import { STATUS_CODES, type ServerResponse } from 'node:http';
 
 /** Headers that describe a body which will not be sent. */
 const OF_THE_BODY =
-  /^(content-.*|transfer-encoding|etag|last-modified|location|cache-control|expires|accept-ranges)$/i;
+  /^(content-.*|transfer-encoding|trailer|etag|last-modified|location|cache-control|expires|accept-ranges)$/i;
 
 /** Turns a response whose headers have not left into an error: JSON, as Nest answers, that no cache keeps. */
 export function sendError(response: ServerResponse, error: unknown, end: (body: Buffer) => void): void {

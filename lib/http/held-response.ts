@@ -17,6 +17,8 @@ export class HeldResponse {
   /** True if headers had left before. */
   readonly headersLeft: boolean;
   readonly #response: ServerResponse;
+  readonly #status: { readonly code: number; readonly message: string };
+  #bytes = 0;
   readonly #steps: TakenStep[] = [];
   /** Those who began to wait for 'drain' meanwhile: wrappers such as compression pass them on to a stream of theirs. */
   readonly #waiting: Listener[] = [];
@@ -25,9 +27,10 @@ export class HeldResponse {
   constructor(response: ServerResponse) {
     this.#response = response;
     this.headersLeft = response.headersSent;
+    this.#status = { code: response.statusCode, message: response.statusMessage };
     this.#showAs('headersSent', () => true);
     this.#showAs('writableEnded', () => this.#steps.some(({ step }) => step === 'end'));
-    this.#showAs('writableNeedDrain', () => this.#steps.some(({ step }) => step === 'write'));
+    this.#showAs('writableNeedDrain', () => this.#bytes >= response.writableHighWaterMark);
     for (const name of ['setHeader', 'appendHeader', 'removeHeader'] as const) {
       this.#replace(name, () => {
         throw alreadySent();
@@ -40,18 +43,36 @@ export class HeldResponse {
         return original.apply(response, args);
       });
     }
+    for (const name of ['off', 'removeListener'] as const) {
+      this.#replace(name, (original, args) => {
+        const at = this.#waiting.indexOf(args[1] as Listener);
+        if (args[0] === 'drain' && at >= 0) this.#waiting.splice(at, 1);
+        return original.apply(response, args);
+      });
+    }
   }
 
   take(step: Step, args: unknown[]): unknown {
     if (step === 'writeHead' && (this.headersLeft || this.#steps.length > 0)) throw alreadySent();
-    if (this.#steps.at(-1)?.step === 'end') tellCallback(args, afterEnd());
-    else this.#steps.push({ step, args });
-    return step === 'write' ? false : this.#response;
+    if (this.#steps.at(-1)?.step === 'end') {
+      tellCallback(args, afterEnd());
+      return step === 'write' ? false : this.#response;
+    }
+    this.#steps.push({ step, args });
+    if (step !== 'write') return this.#response;
+    this.#bytes += Buffer.byteLength(args[0] as string | Uint8Array);
+    // As Node's own answer. What is more than this fills whatever buffer comes next, whose 'drain' is then a real one.
+    return this.#bytes < this.#response.writableHighWaterMark;
   }
 
   /** Shows the response as it is again. Answers the steps that were taken. */
   release(): TakenStep[] {
     for (const restore of this.#restore.splice(0)) restore();
+    if (!this.headersLeft) {
+      // Whoever has changed these since would have come too late without us.
+      this.#response.statusCode = this.#status.code;
+      this.#response.statusMessage = this.#status.message;
+    }
     return this.#steps.splice(0);
   }
 

@@ -35,7 +35,7 @@ export function joinHead(
 function listOf(response: ServerResponse, headers: HeaderObject): HeaderList | undefined {
   if (response.getHeaderNames().length > 0) return undefined;
   const values: OutgoingHttpHeader[] = [];
-  for (const name in headers) {
+  for (const name of Object.keys(headers)) {
     const value = headers[name];
     if (value === undefined) return undefined;
     values.push(name, value);

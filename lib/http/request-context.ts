@@ -55,7 +55,7 @@ export function locate(context: ExecutionContext): Located {
 export function hasRequest(context: ExecutionContext): boolean {
   switch (context.getType<string>()) {
     case 'http':
-      return true;
+      return isRequest(context.getArgByIndex(0));
     case 'graphql':
       return isRequest(graphqlRequest(context.getArgByIndex(2)));
     case 'ws':

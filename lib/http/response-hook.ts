@@ -1,13 +1,14 @@
 import { ServerResponse } from 'node:http';
+import { constants } from 'node:http2';
 import { sendError } from './error-response.js';
 import { HeldResponse, tellCallback } from './held-response.js';
 import { joinHead, type OutgoingHeaders } from './outgoing-headers.js';
 import { stateIn, stateOf } from './request-state.js';
 
-/** The four methods of a response that send something. */
+/** The four methods of a response that send something. `writeHeader` is Node's other name for `writeHead`. */
 export type Step = 'writeHead' | 'write' | 'end' | 'flushHeaders';
 type Method = (...args: unknown[]) => unknown;
-export type Steps = Record<Step, Method>;
+type Steps = Record<Step, Method>;
 
 /** A session as its response sees it. */
 export interface BeforeSend {
@@ -15,9 +16,11 @@ export interface BeforeSend {
   save(sendsHeaders: boolean): Promise<void> | undefined;
   /** The error of a save that failed, until a later save succeeds. */
   readonly failure: unknown;
+  /** The headers leave now: what still needs a cookie is refused. */
+  seal(): void;
   /** The connection is closed. `ended`: the response had been ended, so {@link save} was asked for all but what came since. */
   closed(ended: boolean): void;
-  /** The response became this error. */
+  /** The response became this error, and what was not saved is dropped. */
   failed(error: unknown): void;
   hasHeaders(): boolean;
   /** Puts the cookie and `Vary` on the response. Called again if Node refuses the head. */
@@ -33,14 +36,13 @@ export interface BeforeSend {
  * nothing waits. A save that fails turns the response into that error (503); once headers have left it cuts the
  * connection, so that half an answer does not pass for a whole one.
  *
- * While one of Node's own methods runs, what it calls itself (`end` calls `writeHead`) passes through: holding it there
- * would send a body without a head. So does what neighbours call in it.
+ * The functions that lead here are put on each response when its session is first used, over those of neighbours such as
+ * compression. While one of theirs or of Node's own runs, what it calls itself (`end` calls `writeHead`) passes through:
+ * holding it there would send a body without a head.
  */
 export class ResponseHook {
   readonly #response: ServerResponse;
   readonly #original: Steps;
-  /** The functions that lead here are those of Express's prototype; otherwise they are on this response. */
-  readonly isOnPrototype: boolean;
   readonly #sessions: BeforeSend[] = [];
   /** `waiting` for the first step, `begun`, `ended`, or `failed`: the response has become an error. */
   #phase: 'waiting' | 'begun' | 'ended' | 'failed' = 'waiting';
@@ -52,20 +54,18 @@ export class ResponseHook {
 
   private constructor(response: ServerResponse) {
     this.#response = response;
-    const onPrototype = prototypeOf(response);
-    this.isOnPrototype = onPrototype !== undefined;
-    if (onPrototype) {
-      this.#original = onPrototype;
-    } else {
-      const steps = response as unknown as Steps;
-      const { writeHead, write, end, flushHeaders } = steps;
-      this.#original = { writeHead, write, end, flushHeaders };
-      // One by one, which is faster than Object.assign.
-      steps.writeHead = onResponse.writeHead;
-      steps.write = onResponse.write;
-      steps.end = onResponse.end;
-      steps.flushHeaders = onResponse.flushHeaders;
-    }
+    const steps = response as unknown as Steps & { writeHeader: Method };
+    const { writeHead, write, end, flushHeaders } = steps;
+    this.#original = { writeHead, write, end, flushHeaders };
+    // One by one, which is faster than Object.assign.
+    steps.writeHead = onResponse.writeHead;
+    steps.writeHeader = onResponse.writeHead;
+    steps.write = onResponse.write;
+    steps.end = onResponse.end;
+    steps.flushHeaders = onResponse.flushHeaders;
+    if (response.writableEnded) this.#phase = 'ended';
+    else if (response.headersSent) this.#phase = 'begun';
+    this.#closed = response.closed || response.destroyed;
     response.on('close', onClose);
   }
 
@@ -78,6 +78,7 @@ export class ResponseHook {
   /** The response waits for one session more. */
   add(session: BeforeSend): void {
     this.#sessions.push(session);
+    if (this.#phase !== 'waiting') session.seal();
   }
 
   /** True once headers have really left, which `response.headersSent` does not tell while the response is held. */
@@ -98,7 +99,7 @@ export class ResponseHook {
   /** @internal What a step of the response calls. */
   take(step: Step, args: unknown[]): unknown {
     if (this.#running) return this.#run(step, args);
-    if (this.#isErrorNow) return step === 'write' ? false : this.#response;
+    if (this.#isErrorNow) return this.#swallow(step, args);
     if (this.#held) return this.#held.take(step, args);
     if (this.#phase === 'ended' || (this.#phase === 'begun' && step !== 'end')) return this.#run(step, args);
 
@@ -107,9 +108,12 @@ export class ResponseHook {
     const saving = this.#save(isBegin);
     if (saving) return this.#hold(saving, isBegin, step, args);
     const failure = isBegin ? this.#failureBehind(step, args) : undefined;
-    if (failure === undefined) return this.#run(step, args);
-    this.#fail(failure, []);
-    return step === 'write' ? false : this.#response;
+    if (failure !== undefined) {
+      this.#fail(failure, []);
+      return this.#swallow(step, args);
+    }
+    if (isBegin) for (const session of this.#sessions) session.seal();
+    return this.#run(step, args);
   }
 
   /** @internal What the response's 'close' event calls. */
@@ -117,12 +121,25 @@ export class ResponseHook {
     if (this.#closed) return;
     this.#closed = true;
     // A response that is held decides when it is let go.
-    if (!this.#held) for (const session of this.#sessions) session.closed(this.#phase === 'ended');
+    if (!this.#held) this.#tellClosed();
+  }
+
+  #tellClosed(): void {
+    if (this.#phase === 'failed') return;
+    for (const session of this.#sessions) session.closed(this.#phase === 'ended');
   }
 
   /** The handler may go on streaming into a response that a filter or {@link #fail} has answered: that goes nowhere. */
   get #isErrorNow(): boolean {
     return this.#phase === 'failed' || (this.#response.writableEnded && this.#failure() !== undefined);
+  }
+
+  /** Takes a step that goes nowhere. Who waits for it is told, and who waits for 'drain' goes on to his end. */
+  #swallow(step: Step, args: unknown[]): unknown {
+    tellCallback(args, this.#failure() ?? new Error('The response has become an error.'));
+    if (step !== 'write') return this.#response;
+    setImmediate(() => this.#response.emit('drain'));
+    return false;
   }
 
   #save(sendsHeaders: boolean): Promise<unknown> | undefined {
@@ -163,22 +180,20 @@ export class ResponseHook {
   #release(held: HeldResponse): void {
     const steps = held.release();
     this.#held = undefined;
-    let canTakeMore = false;
+    let isDrained = false;
     while (steps.length > 0) {
       const { step, args } = steps[0];
       try {
         const answer = this.take(step, args);
-        if (step === 'write') canTakeMore = answer !== false;
+        if (step === 'write') isDrained = answer !== false;
       } catch (error) {
         // Unheld, this would have been thrown at whoever took the step: a header that Node cannot send, say.
         return this.#fail(error, steps);
       }
       steps.shift();
     }
-    if (canTakeMore && this.#phase === 'begun') held.drain();
-    if (this.#closed && !this.#held) {
-      for (const session of this.#sessions) session.closed(this.#phase === 'ended');
-    }
+    if (isDrained && this.#phase === 'begun') held.drain();
+    if (this.#closed && !this.#held) this.#tellClosed();
   }
 
   #run(step: Step, args: unknown[]): unknown {
@@ -220,7 +235,7 @@ export class ResponseHook {
     } catch (problem) {
       for (const session of this.#sessions) session.failed(problem);
     }
-    this.#response.destroy();
+    cut(this.#response);
   }
 }
 
@@ -232,42 +247,24 @@ function onClose(this: ServerResponse): void {
   hookOf(this)?.closed();
 }
 
-const STEPS: readonly Step[] = ['writeHead', 'write', 'end', 'flushHeaders'];
-
-function methods(make: (step: Step) => Method): Steps {
-  return Object.fromEntries(STEPS.map((step) => [step, make(step)])) as Steps;
+/** Ends a connection so that its client cannot take half an answer for a whole one. */
+function cut(response: ServerResponse): void {
+  // HTTP/2's destroy() says NO_ERROR, which is what the end of a whole answer says.
+  const { stream } = response as { stream?: { close?(code: number): void } };
+  if (stream?.close) stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+  else response.destroy();
 }
 
 /** Shared by all responses: closures for each cost time. */
-const onResponse = methods((step) => {
+const onResponse: Steps = {
+  writeHead: leadingTo('writeHead'),
+  write: leadingTo('write'),
+  end: leadingTo('end'),
+  flushHeaders: leadingTo('flushHeaders'),
+};
+
+function leadingTo(step: Step): Method {
   return function (this: ServerResponse, ...args: unknown[]) {
     return (hookOf(this) as ResponseHook).take(step, args);
   };
-});
-
-/** The prototypes that lead to the hooks, and the methods they had before. */
-const prototypes = new WeakMap<object, Steps>();
-
-/** Makes a prototype lead to the hooks of its responses; those without one are sent as before. */
-export function hookPrototype(prototype: object): void {
-  if (prototypes.has(prototype)) return;
-  const original = methods((step) => (prototype as Steps)[step]);
-  const hooked = methods((step) => {
-    return function (this: ServerResponse, ...args: unknown[]) {
-      const hook = hookOf(this);
-      return hook?.isOnPrototype ? hook.take(step, args) : original[step].apply(this, args);
-    };
-  });
-  Object.assign(prototype, hooked);
-  prototypes.set(prototype, original);
-}
-
-/** A mounted Express application inherits the prototype of the one it is mounted on. */
-function prototypeOf(response: ServerResponse): Steps | undefined {
-  for (let prototype: unknown = response; ;) {
-    prototype = Object.getPrototypeOf(prototype);
-    if (prototype === null || prototype === ServerResponse.prototype) return undefined;
-    const original = prototypes.get(prototype as object);
-    if (original) return original;
-  }
 }

@@ -49,7 +49,7 @@ function fasterThan(original: Intercept): Intercept {
       return result;
     } catch (error) {
       if (isRefusal(error)) await savedAnswer(transaction);
-      else transaction.discard();
+      else transaction.handlerFailed();
       throw error;
     } finally {
       ends();

@@ -72,7 +72,7 @@ export function savedWith(transaction: SessionTransaction, values: Observable<un
       next: (value) => onceSaved(() => subscriber.next(value)),
       error: (error: unknown) => {
         if (isRefusal(error)) return onceSaved(() => subscriber.error(error));
-        transaction.discard();
+        transaction.handlerFailed();
         subscriber.error(error);
       },
       complete: () => onceSaved(() => subscriber.complete()),
@@ -91,7 +91,7 @@ export function savedWith(transaction: SessionTransaction, values: Observable<un
 export function savedAnswer(transaction: SessionTransaction): Promise<void> | undefined {
   if (transaction.reply.begun) return undefined;
   return transaction.saved()?.catch((error: unknown) => {
-    transaction.discard();
+    transaction.handlerFailed();
     throw error;
   });
 }

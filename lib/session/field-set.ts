@@ -118,6 +118,21 @@ export class FieldSet {
     return set.size > 0 || removed.length > 0 ? { set, delete: removed } : undefined;
   }
 
+  /** The changes as they are now, to {@link restore}; undefined if there are none, or one cannot be stored. */
+  unsaved(): FieldChanges | undefined {
+    if (this.#live.size === 0) return undefined;
+    try {
+      return this.changes();
+    } catch {
+      return undefined; // whoever saves is told
+    }
+  }
+
+  restore({ set, delete: removed }: FieldChanges): void {
+    for (const [field, text] of set) this.write(field, field, JSON.parse(text));
+    for (const field of removed) this.write(field, field, undefined);
+  }
+
   /** The changes have reached the store. */
   saved(changes: FieldChanges): void {
     for (const [field, text] of changes.set) this.#saved.set(field, text);

@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { SessionValueError } from '../errors.js';
 
 /** Deeper values are refused: no cart is, and `JSON.stringify` overflows the stack near 5000. */
@@ -17,7 +18,7 @@ export function encode(value: unknown, key: string): string {
     if (error instanceof SessionValueError) throw error;
     throw new SessionValueError(key, pathTo(key, []), `reading it failed with: ${String(error)}`);
   }
-  // Such as a Proxy, which need not answer twice alike.
+  // Nothing that passed the check is known to come here.
   throw new SessionValueError(key, pathTo(key, []), 'JSON has no text for it.');
 }
 
@@ -49,6 +50,13 @@ function checkObject(value: object, key: string, path: (string | number)[]): voi
     const instead =
       value instanceof Date ? ' Store date.toISOString() instead.' : ' Store plain data instead.';
     refuse(key, path, `a ${name || 'class instance'} is not a JSON value.${instead}`);
+  }
+  if (types.isProxy(value)) {
+    refuse(
+      key,
+      path,
+      'a Proxy may say something else each time it is read. Store a copy of what is behind it.',
+    );
   }
   const names = Reflect.ownKeys(value);
   if (isArray) {

@@ -58,8 +58,13 @@ export class SessionReply implements BeforeSend {
   }
 
   get canSetCookie(): boolean {
-    if (!this.#response || this.#isSealed) return false;
+    if (!this.#response || this.#isSealed || this.#response.destroyed) return false;
     return !(this.#hook?.headersLeft ?? this.#response.headersSent);
+  }
+
+  /** True once the client has hung up without an answer: a session that begins now is nobody's. */
+  get isAbandoned(): boolean {
+    return this.#response !== undefined && this.#response.destroyed && !this.#response.headersSent;
   }
 
   /** The headers are about to leave: from now on there is no place for a new cookie. */
@@ -72,8 +77,8 @@ export class SessionReply implements BeforeSend {
     if (this.canSetCookie) return;
     throw new SessionUsageError(
       this.#response
-        ? 'The session needs a new cookie, but the headers of this response have been sent already. ' +
-            'Write to the session (or log in) before the first byte of the response.'
+        ? 'The session needs a new cookie, but the headers of this response have been sent already, or its client has ' +
+            'hung up. Write to the session (or log in) before the first byte of the response.'
         : 'The session needs a new cookie, but there is no response to put it in: sockets and subscriptions ' +
             'can change a session, not create it or log in.',
     );

@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { inspect } from 'node:util';
 import { KeyRing } from '../crypto/key-ring.js';
 import type { SessionSigner } from '../crypto/session-signer.js';
 import { SessionConfigurationError } from '../errors.js';
@@ -171,5 +172,6 @@ export class SessionRuntime {
 }
 
 function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
+  // String() throws for some values, and a store may reject with any.
+  return cause instanceof Error ? cause.message : inspect(cause);
 }

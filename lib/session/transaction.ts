@@ -83,6 +83,8 @@ export class SessionTransaction {
   /** Handlers under way: what they write is saved when they are done. */
   #handlers = 0;
   #wasTried = false;
+  /** What guards had written before the handler was first tried. */
+  #beforeTries: FieldChanges | undefined;
   #isLossReported = false;
   #touched = false;
   /** What is created here carries on what the visitor began: no login, logout or new id came in between. */
@@ -167,8 +169,9 @@ export class SessionTransaction {
   /** The fields, for writing: what is written counts as work that no save has seen yet. */
   change(): FieldSet {
     this.#version++;
+    const fields = this.use();
     if (this.reply.isClosed) this.#reportLoss();
-    return this.use();
+    return fields;
   }
 
   touch(): void {
@@ -226,16 +229,26 @@ export class SessionTransaction {
   invalidate(): Promise<void> {
     this.change();
     return this.#byHand('identity', async () => {
-      let removed = false;
-      if (this.status === 'stored' || this.status === 'unavailable') {
-        // A session that is nowhere but in its cookie ends with that.
-        const { byValue } = this.runtime.carrier;
-        if (byValue && !byValue.revocations) this.reply.requireCookie();
-        removed = await this.#store.destroy(this.id);
-        if (removed) this.runtime.emit({ type: 'destroyed', id: this.id, userId: this.storedUser });
-      }
-      if (this.status !== 'new') this.reply.cookie = removed ? 'remove' : 'keep';
+      const { status, storedUser } = this;
+      const wasStored = status === 'stored' || status === 'unavailable';
+      // A session that is nowhere but in its cookie ends with that.
+      const { byValue } = this.runtime.carrier;
+      if (wasStored && byValue && !byValue.revocations) this.reply.requireCookie();
+      const [store, before] = [this.#store, this.#identity];
+      const state = [this.#fields, this.#times, this.#touched, this.#carriesOn] as const;
+      // At once: what is written while the store ends this one belongs to the next.
       this.#begin();
+      try {
+        const removed = wasStored && before !== undefined && (await store.destroy(before.id));
+        if (removed) this.runtime.emit({ type: 'destroyed', id: before.id, userId: storedUser });
+        if (status !== 'new') this.reply.cookie = removed ? 'remove' : 'keep';
+      } catch (error) {
+        this.status = status;
+        this.storedUser = storedUser;
+        this.#identity = before;
+        [this.#fields, this.#times, this.#touched, this.#carriesOn] = state;
+        throw error;
+      }
       return true;
     });
   }
@@ -324,6 +337,13 @@ export class SessionTransaction {
     return turn;
   }
 
+  /** Rejects what cannot be done, and says so in the log: a handler need not await it. */
+  refuse(error: Error): Promise<never> {
+    const refused = Promise.reject(error);
+    refused.catch(() => this.runtime.logger.warn(error.message));
+    return refused;
+  }
+
   /** Store operations run one after the other. */
   #turn(kind: 'save' | 'login' | 'identity', step: () => Promise<boolean>): Promise<void> {
     return this.#turns.take(async () => {
@@ -349,15 +369,25 @@ export class SessionTransaction {
     };
   }
 
+  /** A handler failed. What others that run beside it have written, as resolvers do, is not dropped with it. */
+  handlerFailed(): void {
+    if (this.#handlers < 2) this.discard();
+  }
+
   /** The handler is run: for a second time by an interceptor such as `retry()`, so the first try leaves nothing. */
   beginTry(): void {
-    if (this.#wasTried) this.discard();
+    if (!this.#wasTried) {
+      this.#beforeTries = this.#fields?.unsaved();
+    } else {
+      this.discard();
+      if (this.#beforeTries) this.change().restore(this.#beforeTries);
+    }
     this.#wasTried = true;
   }
 
   /** The connection is closed. What the response's end has not seen is saved now. */
   closed(ended: boolean): void {
-    this.saved(ended ? 'written' : 'in place')?.catch((error: unknown) => this.failed(error));
+    this.saved(ended ? 'written' : 'in place')?.catch((error: unknown) => this.#report(error));
   }
 
   /** Nobody asks for a save any more once the connection is closed and the handler is done. Says so, once. */
@@ -374,7 +404,13 @@ export class SessionTransaction {
     }).unref();
   }
 
+  /** The response became this error: what was not saved is not saved later either. */
   failed(error: unknown): void {
+    this.discard();
+    this.#report(error);
+  }
+
+  #report(error: unknown): void {
     if (error instanceof SessionStoreUnavailableException) return; // logged where it happened
     this.runtime.logger.error(error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
@@ -411,7 +447,9 @@ export class SessionTransaction {
     const extension = this.#extension(changes !== undefined);
     const isDue =
       this.status === 'stored' && (extension !== undefined || (this.#outdated && this.reply.canSetCookie));
-    const isLost = this.status === 'unavailable' && !this.#becomesAnother(changes);
+    const isLost =
+      (this.status === 'unavailable' && !this.#becomesAnother(changes)) ||
+      (this.status === 'new' && this.reply.isAbandoned);
     if (isDue || (changes && !isLost)) return { changes, extension };
     this.#savedVersion = this.#version;
     return undefined;

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import {
   SessionStoreUnavailableException,
   SessionStoreUnsupportedError,
@@ -106,9 +107,9 @@ export class BoundedStore {
 
   /** A store that forgets to answer would otherwise seem to have saved, or to hold what it has removed. */
   #unknownAnswer(operation: string, value: unknown, answers: readonly unknown[]): Error {
-    const [expected, given] = [answers.map((one) => JSON.stringify(one)).join(' or '), String(value)];
+    const expected = answers.map((one) => JSON.stringify(one)).join(' or ');
     return new Error(
-      `${this.store.constructor.name}.${operation}() answered ${given}, and the contract asks for ${expected}`,
+      `${this.store.constructor.name}.${operation}() answered ${inspect(value)}, and the contract asks for ${expected}`,
     );
   }
 
