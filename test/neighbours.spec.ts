@@ -21,6 +21,8 @@ import compression from 'compression';
 import cookieSession from 'cookie-session';
 import expressSession from 'express-session';
 import helmet from 'helmet';
+import express from 'express';
+import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
@@ -111,6 +113,29 @@ class NeighbourController {
     const raw = response.raw ?? response;
     raw.setHeader('Content-Type', 'text/plain');
     Readable.from(Array.from({ length: 100 }, (_, index) => `chunk ${index}\n`)).pipe(raw);
+  }
+
+  @Get('flushed')
+  async flushed(@Session() session: Any, @Res() response: NestResponse) {
+    touch(session);
+    response.hijack?.();
+    const raw = response.raw ?? response;
+    raw.setHeader('Content-Type', 'text/plain');
+    raw.flushHeaders();
+    for (let count = 0; count < 5; count++) {
+      if (!raw.write('x'.repeat(20_000))) await once(raw, 'drain');
+    }
+    raw.end('the end');
+  }
+
+  @Get('twice')
+  twice(@Session() session: Any, @Res() response: NestResponse) {
+    response.hijack?.();
+    const raw = response.raw ?? response;
+    session.set('first', 1);
+    raw.write('a');
+    session.set('second', 2);
+    raw.end('b');
   }
 
   @Get('count')
@@ -236,6 +261,13 @@ onBothAdapters((adapter) => {
       expect(sessionCookies(response)).toHaveLength(1);
     });
 
+    it('a head that is flushed first is followed by a body of the same encoding', async () => {
+      await start(prepare);
+      touch = (session) => void session.set('written', 'yes');
+      const response = await browser.get('/flushed').set('Accept-Encoding', 'gzip').buffer(true);
+      expect(response.text).toBe('x'.repeat(100_000) + 'the end');
+    });
+
     it('a save that fails is a 503 that can be read', async () => {
       await start(prepare);
       touch = (session) => void session.set('written', 'yes');
@@ -268,6 +300,32 @@ onBothAdapters((adapter) => {
         const response = await browser.get(`/static/${size}.txt`).set('Accept-Encoding', 'gzip');
         expect(response.text).toBe(files[size]);
       }
+    });
+
+    it('an Express application that is called by the way answers with our cookie', async () => {
+      const other = express();
+      other.use(async (request, response, next) => {
+        if (request.originalUrl !== '/other') return next();
+        const session = (await served.sessions.open(request)) as Any;
+        session.set('written', 'there');
+        await session.regenerate();
+        response.send('the other');
+      });
+      @Module({})
+      class OtherModule {
+        configure(consumer: MiddlewareConsumer): void {
+          const look = (request: { session: Any }, _: object, next: () => void): void => {
+            request.session.get('written');
+            next();
+          };
+          consumer.apply(SessionMiddleware, look, other).forRoutes('{*path}');
+        }
+      }
+      await start(() => {}, { imports: [OtherModule] });
+      await browser.get('/json/small');
+      const response = await browser.get('/other');
+      expect(response.text).toBe('the other');
+      expect((await browser.get('/saved')).body).toEqual({ written: 'there' });
     });
 
     it('multer takes an upload, and the session is saved with it', async () => {
@@ -348,6 +406,12 @@ onBothAdapters((adapter) => {
       await start(prepare, { imports: [MiddlewareModule] });
       for (const count of [1, 2])
         expect((await browser.get('/count')).body).toEqual({ ours: count, theirs: count });
+    });
+
+    it('what is written between a chunk and the end is saved', async () => {
+      await start(prepare);
+      expect((await browser.get('/twice').buffer(true)).text).toBe('ab');
+      expect((await browser.get('/saved')).body).toEqual({ first: 1, second: 2 });
     });
 
     it('a store of ours that is away is a 503, and no more', async () => {

@@ -6,6 +6,7 @@ import {
   type ExceptionFilter,
   Get,
   HttpException,
+  type INestApplication,
   Injectable,
   type MiddlewareConsumer,
   Module,
@@ -17,7 +18,14 @@ import {
 import { HttpAdapterHost } from '@nestjs/core';
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { MemoryStore, Session, SessionMiddleware, type SessionModuleOptions } from 'nest-session';
+import { pipeline } from 'node:stream';
+import {
+  MemoryStore,
+  Session,
+  SessionManager,
+  SessionMiddleware,
+  type SessionModuleOptions,
+} from 'nest-session';
 import onHeaders from 'on-headers';
 import { type Browser, onBothAdapters, type Served, serve } from './support/app.js';
 import { RawClient } from './support/raw-client.js';
@@ -61,6 +69,12 @@ class ResponseController {
     return run(session, response.raw ?? response);
   }
 
+  @Get('plain')
+  plain(@Res() response: NestResponse) {
+    response.hijack?.();
+    (response.raw ?? response).end('the body');
+  }
+
   @Post('body')
   body(@Body() body: object) {
     return body;
@@ -81,6 +95,12 @@ class CatchAllFilter implements ExceptionFilter {
     const status = error instanceof HttpException ? error.getStatus() : 500;
     this.host.httpAdapter.reply(host.switchToHttp().getResponse(), { caught: true }, status);
   }
+}
+
+/** The session that has been opened for a bare request. */
+function stateOfTest({ app }: Served, request: object): unknown {
+  const { sessions } = { sessions: app.get(SessionManager) };
+  return (sessions as unknown as { opened(at: object): unknown }).opened({ owner: request });
 }
 
 @Module({})
@@ -155,6 +175,55 @@ onBothAdapters((adapter) => {
       barrier.release();
       await served.http.get('/nowhere');
       expect(await saved()).toMatchObject({ late: 'yes' });
+    });
+
+    it.each(['set', 'regenerate', 'login'] as const)(
+      'when the session is first used as the headers leave: %s()',
+      async (operation) => {
+        let refusal: unknown;
+        await start(
+          {},
+          {
+            prepare: (app: INestApplication) =>
+              app.use((request: IncomingMessage, response: ServerResponse, next: () => void) => {
+                if (!request.url?.startsWith('/plain')) return next();
+                onHeaders(response, () => {
+                  const session = stateOfTest(served, request) as Any;
+                  if (operation === 'set') session.set('late', 'yes');
+                  else refusal = session[operation]('alice').catch((error: unknown) => error);
+                });
+                next();
+              }),
+          },
+        );
+        const { answer } = new RawClient(served.url, '/plain', { Cookie: browser.cookie });
+        expect(await answer).toMatchObject({ kind: 'whole', status: 200, body: 'the body' });
+        // Whoever had a session has it still.
+        await served.http.get('/nowhere');
+        expect(await saved()).toMatchObject({ cart: { items: ['pen'] } });
+        expect((await refusal) ?? { code: 'E_SESSION_USAGE' }).toMatchObject({ code: 'E_SESSION_USAGE' });
+      },
+    );
+
+    it('with its cookie, by Node’s other name for writeHead, too', async () => {
+      await start();
+      run = async (session, response) => {
+        await session.regenerate();
+        (response as unknown as { writeHeader(status: number): void }).writeHeader(200);
+        response.end('the body');
+      };
+      expect((await browser.get('/response').buffer(true)).text).toBe('the body');
+      expect(await saved()).toEqual({ cart: { items: ['pen'] } });
+    });
+
+    it('and keeps the status that it had when it was ended', async () => {
+      await start();
+      run = (session, response) => {
+        session.set('note', 1);
+        response.end('fine');
+        response.statusCode = 500;
+      };
+      expect((await browser.get('/response')).status).toBe(200);
     });
 
     it('when a value cannot be stored: that is an error, and no loop', async () => {
@@ -279,6 +348,110 @@ onBothAdapters((adapter) => {
       served.store.recover();
       expect(await saved()).toEqual({ cart: { items: ['pen'] } });
     });
+  });
+
+  it('a session that is used for the first time when the answer is out is warned of, or saved with the handler', async () => {
+    await start();
+    const done = new Promise<void>((resolve) => {
+      run = async (session, response) => {
+        response.end('the body');
+        await once(response, 'close');
+        session.set('slow', 'yes');
+        setImmediate(() =>
+          setImmediate(() => {
+            session.set('late', 'yes');
+            setImmediate(() => setImmediate(resolve));
+          }),
+        );
+      };
+    });
+    await browser.get('/response').buffer(true);
+    await done;
+    expect(served.log).toEqual([expect.stringMatching(/lost unless you save it/)]);
+    expect(await saved()).toEqual({ cart: { items: ['pen'] }, slow: 'yes' });
+  });
+
+  it('login() with an id that is none is refused, awaited or not', async () => {
+    await start();
+    run = (session) => void session.login('');
+    expect((await browser.get('/value')).status).toBe(200);
+    expect(served.log).toEqual([expect.stringMatching(/login\(\) takes the user's id/)]);
+  });
+
+  it('what is written after a logout that nobody awaited begins another session', async () => {
+    await start();
+    const before = browser.copy();
+    run = (session) => {
+      void session.logout();
+      session.set('after', 'the logout');
+    };
+    expect((await browser.get('/value')).status).toBe(200);
+    expect(await saved()).toEqual({ after: 'the logout' });
+    browser = before;
+    expect(await saved()).toEqual({});
+  });
+
+  it('a session is not moved to an id that its client, which has hung up, would never hear of', async () => {
+    await start();
+    let arrive = (): void => {};
+    const arrived = new Promise<void>((resolve) => (arrive = resolve));
+    const refused = new Promise((resolve) => {
+      run = async (session, response) => {
+        arrive();
+        await once(response, 'close');
+        resolve(session.regenerate().catch((error: unknown) => error));
+      };
+    });
+    const client = new RawClient(served.url, '/nest', { Cookie: browser.cookie });
+    await arrived;
+    client.socket.destroy();
+    expect(await refused).toMatchObject({ code: 'E_SESSION_USAGE' });
+    expect(await saved()).toEqual({ cart: { items: ['pen'] } });
+  });
+
+  it('what a 503 has answered is not stored all the same', async () => {
+    await start();
+    const commit = served.store.commit;
+    let failures = 1;
+    served.store.commit = (...args) =>
+      failures-- > 0 ? Promise.reject(new Error('connection refused')) : commit(...args);
+    run = (session, response) => {
+      session.set('paid', 1);
+      response.end('thank you');
+    };
+    expect((await browser.get('/response')).status).toBe(503);
+    expect(await saved()).toEqual({ cart: { items: ['pen'] } });
+  });
+
+  it.each([Object.create(null), { toString: 1 }, undefined, Symbol('why')])(
+    'a store that rejects with what is no error is a 503, too',
+    async (cause) => {
+      await start();
+      served.store.commit = () => Promise.reject(cause);
+      run = (session) => void session.set('note', 1);
+      expect((await browser.get('/value')).status).toBe(503);
+    },
+  );
+
+  it('a pipeline into a response that has become an error comes to its end', async () => {
+    await start();
+    served.store.fail('commit');
+    const ended = new Promise<unknown>((resolve) => {
+      run = (session, response) => {
+        session.set('note', 1);
+        async function* chunks() {
+          try {
+            for (let count = 0; count < 50; count++) yield 'x'.repeat(4096);
+          } finally {
+            resolve('ended');
+          }
+        }
+        response.setHeader('Trailer', 'X-Sum');
+        pipeline(chunks, response, () => {});
+      };
+    });
+    expect((await browser.get('/response')).status).toBe(503);
+    expect(await ended).toBe('ended');
   });
 
   describe('what is written after the response is closed', () => {

@@ -1,11 +1,13 @@
 import {
   type CallHandler,
+  type CanActivate,
   ConflictException,
   Controller,
   type ExecutionContext,
   Get,
   Injectable,
   type NestInterceptor,
+  UseGuards,
   UseInterceptors,
 } from '@nestjs/common';
 import { APP_INTERCEPTOR } from '@nestjs/core';
@@ -27,6 +29,14 @@ class FallbackInterceptor implements NestInterceptor {
   }
 }
 
+@Injectable()
+class CountingGuard implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    context.switchToHttp().getRequest<{ session: Session<any> }>().session.set('guard', { was: 'here' });
+    return true;
+  }
+}
+
 let tries = 0;
 
 @Controller()
@@ -41,6 +51,13 @@ class RetryController {
   @UseInterceptors(RetryInterceptor)
   refusal(@Session() session: Session<any>) {
     return this.#try(session, () => new ConflictException());
+  }
+
+  @Get('guarded')
+  @UseGuards(CountingGuard)
+  @UseInterceptors(RetryInterceptor)
+  guarded(@Session() session: Session<any>) {
+    return this.#try(session, () => new Error('a defect'));
   }
 
   @Get('global')
@@ -80,6 +97,13 @@ onBothAdapters((adapter) => {
     expect((await browser.get(`/${route}`)).body).toEqual({ tries: 3 });
     expect((await browser.get('/saved')).body).toEqual({ 'try 3': true, count: 1 });
     expect(served.store.drain()).toEqual(['create', 'load']);
+  });
+
+  it('what a guard has written before the first try stays', async () => {
+    served = await serve(adapter, { controllers: [RetryController] });
+    const browser = served.browser();
+    expect((await browser.get('/guarded')).body).toEqual({ tries: 3 });
+    expect((await browser.get('/saved')).body).toEqual({ guard: { was: 'here' }, 'try 3': true, count: 1 });
   });
 
   it('the same where the application retries everything', async () => {

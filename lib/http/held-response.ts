@@ -17,7 +17,7 @@ export class HeldResponse {
   /** True if headers had left before. */
   readonly headersLeft: boolean;
   readonly #response: ServerResponse;
-  readonly #status: { readonly code: number; readonly message: string };
+  readonly #statusCode: number;
   #bytes = 0;
   readonly #steps: TakenStep[] = [];
   /** Those who began to wait for 'drain' meanwhile: wrappers such as compression pass them on to a stream of theirs. */
@@ -27,7 +27,7 @@ export class HeldResponse {
   constructor(response: ServerResponse) {
     this.#response = response;
     this.headersLeft = response.headersSent;
-    this.#status = { code: response.statusCode, message: response.statusMessage };
+    this.#statusCode = response.statusCode;
     this.#showAs('headersSent', () => true);
     this.#showAs('writableEnded', () => this.#steps.some(({ step }) => step === 'end'));
     this.#showAs('writableNeedDrain', () => this.#bytes >= response.writableHighWaterMark);
@@ -68,11 +68,8 @@ export class HeldResponse {
   /** Shows the response as it is again. Answers the steps that were taken. */
   release(): TakenStep[] {
     for (const restore of this.#restore.splice(0)) restore();
-    if (!this.headersLeft) {
-      // Whoever has changed these since would have come too late without us.
-      this.#response.statusCode = this.#status.code;
-      this.#response.statusMessage = this.#status.message;
-    }
+    // Whoever has changed it since would have come too late without us.
+    if (!this.headersLeft) this.#response.statusCode = this.#statusCode;
     return this.#steps.splice(0);
   }
 

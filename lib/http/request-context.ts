@@ -160,6 +160,7 @@ function handshakeRequest(client: SocketClient | undefined): unknown {
   return client?.request ?? (client?._socket && upgrades.get(client._socket));
 }
 
-function isRequest(value: unknown): value is HttpRequest {
+/** True for a request of Express's, of Fastify's or of Node's. */
+export function isRequest(value: unknown): value is HttpRequest {
   return value instanceof IncomingMessage || typeof (value as HttpRequest | undefined)?.headers === 'object';
 }

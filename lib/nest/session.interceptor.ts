@@ -6,7 +6,7 @@ import {
   type NestInterceptor,
 } from '@nestjs/common';
 import { Observable } from 'rxjs';
-import { hasRequest, locate, locateRequest } from '../http/request-context.js';
+import { hasRequest, isRequest, locate, locateRequest } from '../http/request-context.js';
 import { messageSession } from '../session/opened-session.js';
 import { RequestSession } from '../session/request-session.js';
 import { skipsSession } from '../session/session.decorators.js';
@@ -47,6 +47,7 @@ export class SessionInterceptor implements NestInterceptor {
 
   /** @internal The transaction of a route's request, if its session is open: `SessionLoaderGuard` has seen to it. */
   transactionOf(request: unknown, response: unknown): SessionTransaction | undefined {
+    if (!isRequest(request)) return undefined;
     const session = this.sessions.opened(locateRequest(request, response));
     return session && !(session instanceof Promise) ? RequestSession.transactionOf(session) : undefined;
   }

@@ -117,7 +117,8 @@ export class SessionTransaction {
     this.#times = runtime.seen(times);
     this.#outdated = found.verified.outdated;
     this.#byValue = found.verified.byValue ?? false;
-    this.#armIfDue();
+    // It may be due for an extension by the time of the answer, or be written as late as the headers.
+    this.reply.wait();
   }
 
   /** The transaction of a request, begun with the session that its cookie names. */
@@ -126,11 +127,6 @@ export class SessionTransaction {
     return found instanceof Promise
       ? found.then((session) => new SessionTransaction(runtime, at, session))
       : new SessionTransaction(runtime, at, found);
-  }
-
-  /** Makes the response wait if the loaded session is due for an extension or a new signature. */
-  #armIfDue(): void {
-    if (this.#look('written')) this.reply.wait();
   }
 
   get id(): string {
@@ -338,9 +334,9 @@ export class SessionTransaction {
   }
 
   /** Rejects what cannot be done, and says so in the log: a handler need not await it. */
-  refuse(error: Error): Promise<never> {
-    const refused = Promise.reject(error);
-    refused.catch(() => this.runtime.logger.warn(error.message));
+  refuse(problem: Error): Promise<never> {
+    const refused = Promise.reject(problem);
+    refused.catch(() => this.runtime.logger.warn(problem.message));
     return refused;
   }
 

@@ -122,13 +122,13 @@ async function storm(server: ChaosServer, seed: number): Promise<void> {
   const next = chance(seed);
   const cookies: string[] = [];
   let sent = 0;
-  let isOver = false;
+  const state = { isOver: false };
   const attackers = Promise.all(
     Array.from({ length: CONNECTIONS }, async () => {
       while (sent++ < REQUESTS) await server.within(attack(server.port, next, cookies));
     }),
-  ).finally(() => (isOver = true));
-  while (!isOver) await server.within(alive(server.port));
+  ).finally(() => (state.isOver = true));
+  while (!state.isOver) await server.within(alive(server.port));
   await attackers;
 }
 
