@@ -1,13 +1,22 @@
 import { stateIn } from './request-state.js';
+import { hookPrototype } from './response-hook.js';
 
-/**
- * Prepares an Express application: its requests have `session`, from their prototype. Express gives each request such a
- * prototype, after which V8 needs about a microsecond for each property that is added to one.
- *
- * Gives way to whoever sets `request.session`: the property is then theirs.
- */
-export function prepareExpress({ request }: { readonly request: object }): void {
-  Object.defineProperty(request, 'session', {
+/** An Express application: the prototypes that it gives to its requests and responses. */
+interface Express {
+  readonly request: object;
+  readonly response: object;
+}
+
+/** Prepares an Express application: its requests have `session`, its responses lead to their hooks. */
+export function prepareExpress({ request, response }: Express): void {
+  exposeSession(request);
+  // That of all Express applications: one of them may be called on the way, and gives the response its own prototype.
+  hookPrototype(Object.getPrototypeOf(response) as object);
+}
+
+/** Gives way to whoever sets `request.session`: the property is then theirs. */
+function exposeSession(prototype: object): void {
+  Object.defineProperty(prototype, 'session', {
     configurable: true,
     get(this: object) {
       const session = stateIn(this)?.firstSession;

@@ -39,14 +39,21 @@ export class RequestState {
   }
 }
 
-/** A property, not a WeakMap: a WeakMap entry for each request costs the garbage collector more than all else here. */
+/**
+ * A property, not a WeakMap: a WeakMap entry for each request costs the garbage collector more than all else here. It is
+ * defined and not assigned: V8 makes a slow dictionary of Express's requests for an assignment to a symbol.
+ */
 const STATE = Symbol('nest-session');
 
-type Stateful = { [STATE]?: RequestState };
+type Stateful = { readonly [STATE]?: RequestState };
 
 /** The state of a request, made when it is first asked for. `owner` is Node's own request, or a message's arguments. */
 export function stateOf(owner: object): RequestState {
-  return ((owner as Stateful)[STATE] ??= new RequestState());
+  const known = (owner as Stateful)[STATE];
+  if (known) return known;
+  const state = new RequestState();
+  Object.defineProperty(owner, STATE, { value: state });
+  return state;
 }
 
 /** The state of a request, if it has one. */
