@@ -56,11 +56,21 @@ export class ResponseHook {
 
   private constructor(response: ServerResponse) {
     this.#response = response;
-    const steps = response as unknown as Steps;
-    const prototype = prototypes.find(({ hooked }) => STEPS.every((step) => steps[step] === hooked[step]));
-    this.isOnPrototype = prototype !== undefined;
-    this.#original = prototype?.original ?? methods((step) => steps[step]);
-    if (!prototype) Object.assign(response, onResponse);
+    const steps = response as unknown as Steps & { writeHeader: Method };
+    const onPrototype = prototypes.find(({ hooked }) => isSame(hooked, steps));
+    this.isOnPrototype = onPrototype !== undefined;
+    if (onPrototype) {
+      this.#original = onPrototype.original;
+    } else {
+      const { writeHead, write, end, flushHeaders } = steps;
+      this.#original = { writeHead, write, end, flushHeaders };
+      // One by one, which is faster than Object.assign.
+      steps.writeHead = onResponse.writeHead;
+      steps.writeHeader = onResponse.writeHead;
+      steps.write = onResponse.write;
+      steps.end = onResponse.end;
+      steps.flushHeaders = onResponse.flushHeaders;
+    }
     if (response.writableEnded) this.#phase = 'ended';
     else if (response.headersSent) this.#phase = 'begun';
     this.#closed = response.closed || response.destroyed;
@@ -253,8 +263,6 @@ function cut(response: ServerResponse): void {
   else response.destroy();
 }
 
-const STEPS: readonly Step[] = ['writeHead', 'write', 'end', 'flushHeaders'];
-
 function methods(make: (step: Step) => Method): Steps {
   return {
     writeHead: make('writeHead'),
@@ -264,19 +272,18 @@ function methods(make: (step: Step) => Method): Steps {
   };
 }
 
-/** Node's other name for `writeHead` leads to it as well. */
-function withAlias(steps: Steps): Steps & { readonly writeHeader: Method } {
-  return { ...steps, writeHeader: steps.writeHead };
+function isSame(a: Steps, b: Steps): boolean {
+  return (
+    a.end === b.end && a.write === b.write && a.writeHead === b.writeHead && a.flushHeaders === b.flushHeaders
+  );
 }
 
 /** Shared by all responses: closures for each cost time. */
-const onResponse = withAlias(
-  methods((step) => {
-    return function (this: ServerResponse, ...args: unknown[]) {
-      return (hookOf(this) as ResponseHook).take(step, args);
-    };
-  }),
-);
+const onResponse = methods((step) => {
+  return function (this: ServerResponse, ...args: unknown[]) {
+    return (hookOf(this) as ResponseHook).take(step, args);
+  };
+});
 
 /** The prototypes that lead to the hooks of their responses, and their methods before. */
 const prototypes: { readonly prototype: object; readonly hooked: Steps; readonly original: Steps }[] = [];
@@ -295,6 +302,6 @@ export function hookPrototype(prototype: object): void {
       return hook?.isOnPrototype ? hook.take(step, args) : before.apply(this, args);
     };
   });
-  Object.assign(prototype, withAlias(hooked));
+  Object.assign(prototype, hooked, { writeHeader: hooked.writeHead });
   prototypes.push({ prototype, hooked, original });
 }

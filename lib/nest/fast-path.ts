@@ -31,7 +31,7 @@ function fasterThan(original: Intercept): Intercept {
   return async function (this: InterceptorsConsumer, interceptors, args, instance, callback, next, type) {
     const ours = type === 'http' ? interceptors.find(isOurs) : undefined;
     if (!ours) return original.call(this, interceptors, args, instance, callback, next, type);
-    const others = interceptors.filter((one) => one !== ours);
+    const others = interceptors.length === 1 ? [] : interceptors.filter((one) => one !== ours);
     const transaction = ours.transactionOf(args[0], args[1]);
     if (!transaction) return original.call(this, others, args, instance, callback, next, type);
 
@@ -39,7 +39,7 @@ function fasterThan(original: Intercept): Intercept {
       transaction.beginTry();
       return next();
     };
-    const ends = transaction.handle();
+    transaction.handlerBegins();
     try {
       const result = await (others.length === 0
         ? handler()
@@ -52,7 +52,7 @@ function fasterThan(original: Intercept): Intercept {
       else transaction.handlerFailed();
       throw error;
     } finally {
-      ends();
+      transaction.handlerEnds();
     }
   };
 }

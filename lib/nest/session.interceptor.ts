@@ -59,7 +59,7 @@ export class SessionInterceptor implements NestInterceptor {
  */
 export function savedWith(transaction: SessionTransaction, values: Observable<unknown>): Observable<unknown> {
   return new Observable((subscriber) => {
-    const ends = transaction.handle();
+    transaction.handlerBegins();
     let saving: Promise<void> | undefined;
 
     function onceSaved(pass: () => void): void {
@@ -79,7 +79,7 @@ export function savedWith(transaction: SessionTransaction, values: Observable<un
       complete: () => onceSaved(() => subscriber.complete()),
     });
     return () => {
-      ends();
+      transaction.handlerEnds();
       subscription.unsubscribe();
     };
   });

@@ -355,14 +355,13 @@ export class SessionTransaction {
     });
   }
 
-  /** A handler begins. Call the answer when it is done: until then it is known that somebody will save. */
-  handle(): () => void {
+  /** A handler begins: until {@link handlerEnds} it is known that somebody will save. */
+  handlerBegins(): void {
     this.#handlers++;
-    let isDone = false;
-    return () => {
-      if (!isDone) this.#handlers--;
-      isDone = true;
-    };
+  }
+
+  handlerEnds(): void {
+    this.#handlers--;
   }
 
   /** A handler failed. What others that run beside it have written, as resolvers do, is not dropped with it. */
