@@ -91,6 +91,19 @@ async function tryIn({ name, type, nest, config }, tarball) {
 
   const loaded = await loadEntryPoints(project, type);
   passed(`${name}: loads ${loaded.join(', ')}`);
+
+  if (nest === 11) await tryTraced(name, project);
+}
+
+/** OpenTelemetry's Nest instrumentation wraps what the fast path wraps. */
+async function tryTraced(name, project) {
+  const packages = ['instrumentation', 'instrumentation-nestjs-core', 'sdk-trace-node'].map(
+    (part) => `@opentelemetry/${part}`,
+  );
+  await run(project, 'npm', 'install', '--no-audit', '--no-fund', '--prefer-offline', ...packages);
+  await cp(fileURLToPath(new URL('fixtures/traced.cjs', import.meta.url)), join(project, 'traced.cjs'));
+  await run(project, process.execPath, 'traced.cjs');
+  passed(`${name}: keeps a session under OpenTelemetry's instrumentation, with its spans`);
 }
 
 /** The memory store works without ioredis, and nothing is imported that the manifest does not name. */
