@@ -6,6 +6,28 @@ const ways = adapters.flatMap((adapter) => [
   { adapter, fastPath: false, name: `${adapter}, with the interceptor alone` },
 ]);
 
+/** On the commits before, each of these stopped the server, lost a write or tore an answer. */
+const CASES = [
+  // A client hangs up while its session is saved, or while its stream has something unsaved.
+  { kind: 'value', order: 'hold write return hangup release' },
+  { kind: 'response', order: 'chunk write hold hangup chunk release' },
+  { kind: 'response', order: 'hold write chunk hangup write release' },
+  // An object changes with each store call.
+  { kind: 'value', order: 'restless' },
+  { kind: 'response', order: 'restless chunk write' },
+  // An extension falls due as the answer ends.
+  { kind: 'response', order: 'mutate due end' },
+  // A save fails and nobody awaits it; the store stays away, or is back in time.
+  { kind: 'value', order: 'write fail save return' },
+  { kind: 'value', order: 'write fail save recover return' },
+  // An id changes while the response is held, and its headers are about to leave.
+  { kind: 'response', order: 'restless hold save other chunk end login' },
+  { kind: 'response', order: 'hold regenerate end due other login release' },
+  // What failed is dropped, and something else succeeds.
+  { kind: 'response', order: 'save write restless hold login fail return login chunk' },
+  { kind: 'response', order: 'mutate hold fail other login return due regenerate release' },
+];
+
 /**
  * One response, and every order of what the handler, the client, the store, the clock and others do: see
  * `model/response-model.mjs`. All orders of three steps run in `test:exhaustive`.
@@ -22,39 +44,11 @@ describe.each(ways)(
       expect(await runModel({ adapter, fastPath, sample })).toEqual({ count: 1000, problems: [] });
     });
 
-    // What once stopped the server, each by itself.
-    it.each([
-      [
-        'a client that hangs up while its session is saved',
-        'value',
-        ['hold', 'write', 'return', 'hangup', 'release'],
-      ],
-      [
-        'a client that hangs up while a stream’s session is unsaved',
-        'response',
-        ['chunk', 'write', 'hold', 'hangup', 'chunk', 'release'],
-      ],
-      [
-        'a stream that is held when its client hangs up',
-        'response',
-        ['hold', 'write', 'chunk', 'hangup', 'write', 'release'],
-      ],
-      ['an object that changes with each store call', 'value', ['restless']],
-      [
-        'an object that changes with each store call, in a stream',
-        'response',
-        ['restless', 'chunk', 'write'],
-      ],
-      ['an extension that falls due as the answer ends', 'response', ['mutate', 'due', 'end']],
-      ['a save that fails and is not awaited', 'value', ['write', 'fail', 'save', 'return']],
-      [
-        'a save that fails, with the store back in time',
-        'value',
-        ['write', 'fail', 'save', 'recover', 'return'],
-      ],
-    ])('after %s', async (_, kind, order) => {
-      const only = ['stored', 'visitor'].map((start) => ({ kind, start, order }));
-      expect(await runModel({ adapter, fastPath, only })).toEqual({ count: 2, problems: [] });
+    it('after what once stopped the server or lost a write', async () => {
+      const only = CASES.flatMap(({ kind, order }) =>
+        ['stored', 'visitor'].map((start) => ({ kind, start, order: order.split(' ') })),
+      );
+      expect(await runModel({ adapter, fastPath, only })).toEqual({ count: only.length, problems: [] });
     });
   },
 );
