@@ -50,6 +50,8 @@ export class SolidbStore implements SessionStore {
   readonly #sessions: SessionDocuments;
   readonly #logger = new Logger('SolidbStore');
   #sweeper: NodeJS.Timeout | undefined;
+  /** The sweep that is under way: one at a time, and none is left behind by {@link close}. */
+  #sweeping: Promise<void> | undefined;
 
   constructor(options: SolidbStoreOptions) {
     this.#options = resolveSolidbOptions(options);
@@ -136,6 +138,8 @@ export class SolidbStore implements SessionStore {
   async close(): Promise<void> {
     clearInterval(this.#sweeper);
     this.#sweeper = undefined;
+    // Ends: each of its requests does, by the timeout.
+    await this.#sweeping;
   }
 
   get #now(): number {
@@ -161,7 +165,9 @@ export class SolidbStore implements SessionStore {
   #startSweeping(): void {
     const { sweepInterval } = this.#options;
     this.#sweeper ??= outsideRequests(() =>
-      setInterval(() => void this.#sweepQuietly(), sweepInterval),
+      setInterval(() => {
+        this.#sweeping ??= this.#sweepQuietly().finally(() => (this.#sweeping = undefined));
+      }, sweepInterval),
     ).unref();
   }
 
