@@ -1,5 +1,5 @@
 import { stateIn } from './request-state.js';
-import { hookPrototype } from './response-hook.js';
+import { hookPrototype } from './response-steps.js';
 
 /** An Express application: the prototypes that it gives to its requests and responses. */
 interface Express {

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { Step } from './response-hook.js';
+import type { Step } from './response-steps.js';
 
 interface TakenStep {
   readonly step: Step;
@@ -99,7 +99,7 @@ export class HeldResponse {
     });
   }
 
-  /** What was on the response before comes back, unless somebody has put something else there meanwhile. */
+  /** Defines a property for as long as the response is held. The one before comes back, unless somebody has put another there. */
   #define(name: string, descriptor: PropertyDescriptor): void {
     const response = this.#response;
     const before = Object.getOwnPropertyDescriptor(response, name);

@@ -3,12 +3,8 @@ import { constants } from 'node:http2';
 import { sendError } from './error-response.js';
 import { HeldResponse, tellCallback } from './held-response.js';
 import { joinHead, type OutgoingHeaders } from './outgoing-headers.js';
-import { stateIn, stateOf } from './request-state.js';
-
-/** The four methods of a response that send something. `writeHeader` is Node's other name for `writeHead`. */
-export type Step = 'writeHead' | 'write' | 'end' | 'flushHeaders';
-type Method = (...args: unknown[]) => unknown;
-type Steps = Record<Step, Method>;
+import { hookOf, hookSteps, type Step, type Steps } from './response-steps.js';
+import { stateOf } from './request-state.js';
 
 /** A session as its response sees it. */
 export interface BeforeSend {
@@ -37,8 +33,9 @@ export interface BeforeSend {
  * connection, so that half an answer does not pass for a whole one.
  *
  * The functions that lead here are put on a response when its session is opened, over those of neighbours such as
- * compression; where there are none, Express's prototype leads here at less cost ({@link hookPrototype}). While one of theirs or of Node's own runs, what it calls itself (`end` calls `writeHead`) passes through:
- * holding it there would send a body without a head.
+ * compression; where there are none, Express's prototype leads here at less cost ({@link hookSteps}). While one of theirs
+ * or of Node's own runs, what it calls itself (`end` calls `writeHead`) passes through: holding it there would send a body
+ * without a head.
  */
 export class ResponseHook {
   readonly #response: ServerResponse;
@@ -56,21 +53,7 @@ export class ResponseHook {
 
   private constructor(response: ServerResponse) {
     this.#response = response;
-    const steps = response as unknown as Steps & { writeHeader: Method };
-    const onPrototype = prototypes.find(({ hooked }) => isSame(hooked, steps));
-    this.isOnPrototype = onPrototype !== undefined;
-    if (onPrototype) {
-      this.#original = onPrototype.original;
-    } else {
-      const { writeHead, write, end, flushHeaders } = steps;
-      this.#original = { writeHead, write, end, flushHeaders };
-      // One by one, which is faster than Object.assign.
-      steps.writeHead = onResponse.writeHead;
-      steps.writeHeader = onResponse.writeHead;
-      steps.write = onResponse.write;
-      steps.end = onResponse.end;
-      steps.flushHeaders = onResponse.flushHeaders;
-    }
+    ({ original: this.#original, isOnPrototype: this.isOnPrototype } = hookSteps(response));
     if (response.writableEnded) this.#phase = 'ended';
     else if (response.headersSent) this.#phase = 'begun';
     this.#closed = response.closed || response.destroyed;
@@ -247,10 +230,6 @@ export class ResponseHook {
   }
 }
 
-function hookOf({ req }: ServerResponse): ResponseHook | undefined {
-  return stateIn(req)?.hook;
-}
-
 function onClose(this: ServerResponse): void {
   hookOf(this)?.closed();
 }
@@ -261,47 +240,4 @@ function cut(response: ServerResponse): void {
   const { stream } = response as { stream?: { close?(code: number): void } };
   if (stream?.close) stream.close(constants.NGHTTP2_INTERNAL_ERROR);
   else response.destroy();
-}
-
-function methods(make: (step: Step) => Method): Steps {
-  return {
-    writeHead: make('writeHead'),
-    write: make('write'),
-    end: make('end'),
-    flushHeaders: make('flushHeaders'),
-  };
-}
-
-function isSame(a: Steps, b: Steps): boolean {
-  return (
-    a.end === b.end && a.write === b.write && a.writeHead === b.writeHead && a.flushHeaders === b.flushHeaders
-  );
-}
-
-/** Shared by all responses: closures for each cost time. */
-const onResponse = methods((step) => {
-  return function (this: ServerResponse, ...args: unknown[]) {
-    return (hookOf(this) as ResponseHook).take(step, args);
-  };
-});
-
-/** The prototypes that lead to the hooks of their responses, and their methods before. */
-const prototypes: { readonly prototype: object; readonly hooked: Steps; readonly original: Steps }[] = [];
-
-/**
- * Makes a prototype lead to the hooks of its responses; those without a hook are sent as before. For Express: it gives
- * each response a prototype of its own, after which V8 needs ten microseconds for each function that is put on one.
- */
-export function hookPrototype(prototype: object): void {
-  if (prototypes.some((known) => known.prototype === prototype)) return;
-  const original = methods((step) => (prototype as Steps)[step]);
-  const hooked = methods((step) => {
-    const before = original[step];
-    return function (this: ServerResponse, ...args: unknown[]) {
-      const hook = hookOf(this);
-      return hook?.isOnPrototype ? hook.take(step, args) : before.apply(this, args);
-    };
-  });
-  Object.assign(prototype, hooked, { writeHeader: hooked.writeHead });
-  prototypes.push({ prototype, hooked, original });
 }

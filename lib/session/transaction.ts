@@ -32,13 +32,13 @@ type Status = 'new' | 'stored' | 'gone' | 'unavailable';
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
-/** What a save has to do. */
+/** The work of one save. */
 interface Work {
   readonly changes: FieldChanges | undefined;
   readonly extension: { readonly expiresAt: number; readonly lastAccessedAt: number } | undefined;
 }
 
-/** Where a save looks for changes: at what was written, and also at the values that were handed out. */
+/** The place a save looks for changes in: what was written, or also the values that were handed out. */
 type Look = 'written' | 'in place';
 
 interface Times {
@@ -83,7 +83,7 @@ export class SessionTransaction {
   /** Handlers under way: what they write is saved when they are done. */
   #handlers = 0;
   #wasTried = false;
-  /** What guards had written before the handler was first tried. */
+  /** The changes of guards, made before the handler was first tried. */
   #beforeTries: FieldChanges | undefined;
   #isLossReported = false;
   #touched = false;
@@ -350,7 +350,7 @@ export class SessionTransaction {
         this.#failure = { error, ofSave: kind !== 'identity' };
         throw error;
       }
-      // What finds nothing to do, because what failed was dropped, makes nothing good.
+      // A step that finds nothing to do, because what failed was dropped, makes nothing good.
       if (isDone && (kind !== 'save' || this.#failure?.ofSave)) this.#failure = undefined;
     });
   }
@@ -428,7 +428,7 @@ export class SessionTransaction {
   }
 
   /**
-   * What there is to save, or undefined. Reads the clock once. Values that were handed out are compared only where the
+   * Finds the work there is to save; undefined if there is none. Reads the clock once. Values that were handed out are compared only where the
    * look is `in place`. Throws `SessionValueError` for a value that cannot be stored.
    */
   #look(look: Look): Work | undefined {

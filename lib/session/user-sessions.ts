@@ -6,7 +6,7 @@ import type { SessionRuntime } from './session-runtime.js';
 /** What a browser is told whose session had to make room. */
 export const SIGNED_OUT_ELSEWHERE = 'You were signed out because you signed in elsewhere.';
 
-/** How often the sessions of a user are looked through while some of them move to other ids. */
+/** The sessions of a user are looked through so often at most, while some of them move to other ids. */
 const MOST_ROUNDS = 10;
 
 /** The sessions of one user: listed, ended, and kept to a number. */

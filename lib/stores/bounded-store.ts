@@ -7,7 +7,7 @@ import {
 import { Deadlines } from './deadlines.js';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './session-store.js';
 
-/** What a store may answer; see `SessionStore`. */
+/** The answers of a store that keeps the contract; see `SessionStore`. */
 const CREATED = ['created', 'exists'] as const;
 const SAVED = ['saved', 'gone'] as const;
 const DESTROYED = [true, false] as const;
