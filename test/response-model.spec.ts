@@ -26,6 +26,9 @@ const CASES = [
   // What failed is dropped, and something else succeeds.
   { kind: 'response', order: 'save write restless hold login fail return login chunk' },
   { kind: 'response', order: 'mutate hold fail other login return due regenerate release' },
+  // An id does not change, a save fails after that, and a later save succeeds.
+  { kind: 'value', order: 'fail due regenerate save recover' },
+  { kind: 'value', order: 'fail regenerate write save recover' },
 ];
 
 /**

@@ -325,7 +325,6 @@ export class SessionTransaction {
     const turn = this.#turn(kind, step);
     turn.catch((error: unknown) => {
       if (!(error instanceof SessionUsageError)) return;
-      this.#failure = undefined;
       if (kind === 'save') this.discard();
       // Of an answer under way: a handler that did not await this would not hear of it.
       if (this.reply.begun) this.runtime.logger.warn(error.message);
@@ -347,12 +346,18 @@ export class SessionTransaction {
       try {
         isDone = await step();
       } catch (error) {
-        this.#failure = { error, ofSave: kind !== 'identity' };
+        this.#remember(error, kind !== 'identity');
         throw error;
       }
       // A step that finds nothing to do, because what failed was dropped, makes nothing good.
       if (isDone && (kind !== 'save' || this.#failure?.ofSave)) this.#failure = undefined;
     });
+  }
+
+  /** A logout or a rotation that failed is not forgotten because something else fails after it. */
+  #remember(error: unknown, ofSave: boolean): void {
+    const isRefusal = error instanceof SessionUsageError;
+    if (!isRefusal && (!ofSave || this.#failure?.ofSave !== false)) this.#failure = { error, ofSave };
   }
 
   /** A handler begins: until {@link handlerEnds} it is known that somebody will save. */
