@@ -34,11 +34,14 @@ export function expose(session: RequestSession, { owner, request }: Located): bo
 }
 
 function exposeOn(request: HttpRequest, session: RequestSession): boolean {
+  // Asked once: on Express each such question costs microseconds.
   const present = request.session;
+  if (present === session) return true;
   // A handshake's request gets the session of each message.
-  const isOlder = present instanceof RequestSession && present !== session && present.isOfSameModule(session);
-  if (isOlder || !('session' in request)) request.session = session;
-  return request.session === session;
+  const isOlder = present instanceof RequestSession && present.isOfSameModule(session);
+  if (!isOlder && 'session' in request) return false;
+  request.session = session;
+  return true;
 }
 
 /** The session of the socket message being handled: Nest gives its parameters nothing else to know it by. */
