@@ -179,6 +179,66 @@ onBothAdapters((adapter) => {
     });
   });
 
+  describe('a session that is nobody’s any more', () => {
+    const WAYS: [string, (session: Any) => unknown][] = [
+      ['delete', (session) => session.delete('userId')],
+      ['set to null', (session) => session.set('userId', null)],
+      ['set to an empty text', (session) => session.set('userId', '')],
+      ['clear', (session) => session.clear()],
+      ['pull', (session) => session.pull('userId')],
+      ['regenerate', (session) => session.delete('userId') && session.regenerate()],
+      ['save', (session) => session.delete('userId') && session.save()],
+    ];
+
+    it.each(WAYS)('gets a new id and keeps nothing of the user’s: %s', async (_, end) => {
+      await as(browser, async (session) => {
+        await session.login('alice', { cart: ['a private thing'], notes: { secret: 1 } });
+        session.flash.set('notice', 'for alice');
+      });
+      const alice = browser.copy();
+      const [oldId, before] = await as(browser, (session) => [session.id, session.createdAt]);
+      served.store.drain();
+      await as(browser, async (session) => {
+        session.get('notes').secret = 2;
+        session.flash.set('notice', 'Signed out');
+        await end(session);
+        session.set('theme', 'dark');
+      });
+      expect(await as(alice, data)).toEqual({});
+      expect(await served.sessions.find(oldId)).toBeUndefined();
+      expect(await served.sessions.listByUser('alice')).toEqual([]);
+      const [left, messages, id, created] = await as(browser, (session) => [
+        session.data,
+        session.flash.all(),
+        session.id,
+        session.createdAt,
+      ]);
+      expect(left).toMatchObject({ theme: 'dark' });
+      expect(Object.keys(left).filter((key) => !['theme', 'userId'].includes(key))).toEqual([]);
+      expect([messages, id === oldId, created]).toEqual([{ notice: 'Signed out' }, false, before]);
+      const info = await served.sessions.get(id);
+      expect([info.userId, info.userAgent, info.ip]).toEqual([undefined, undefined, undefined]);
+    });
+
+    it('leaves the next user nothing, and does not answer before it is saved', async () => {
+      await as(browser, (session) => session.login('alice', { cart: ['a private thing'] }));
+      served.store.drain();
+      await as(browser, (session) => void session.delete('userId'));
+      expect(served.store.drain()).toEqual(['load', 'rotate']);
+      await as(browser, (session) => session.login('bob'));
+      expect(await as(browser, data)).toEqual({ userId: 'bob' });
+    });
+
+    it('is none where nobody was logged in: the id stays', async () => {
+      await as(browser, (session) => void session.set('cart', [1]));
+      const tab = browser.copy();
+      served.store.drain();
+      await as(browser, (session) => void session.set('userId', null));
+      expect(served.store.drain()).toEqual(['load', 'commit']);
+      expect(await as(tab, data)).toEqual({ cart: [1], userId: null });
+    });
+  });
+
   describe('logging out', () => {
     it.each(['logout', 'invalidate'] as const)(
       '%s ends the session in the store and in the browser, at once',

@@ -15,6 +15,8 @@ interface Live {
   readonly key: string;
   /** Text that counts as unset: that of a default nobody has changed. */
   readonly unset?: string;
+  /** True if it was set, not only read. */
+  readonly isWritten: boolean;
 }
 
 /**
@@ -50,7 +52,8 @@ export class FieldSet {
     const value: unknown = JSON.parse(text);
     if (typeof value === 'object' && value !== null) {
       this.#objects = true;
-      this.#live.set(field, { value, text, key, unset: saved === undefined ? text : undefined });
+      const unset = saved === undefined ? text : undefined;
+      this.#live.set(field, { value, text, key, unset, isWritten: false });
     }
     return value;
   }
@@ -64,7 +67,8 @@ export class FieldSet {
         'the key is no well-formed text: a surrogate has no partner.',
       );
     }
-    this.#live.set(field, { value, key, text: value === undefined ? undefined : encode(value, key) });
+    const text = value === undefined ? undefined : encode(value, key);
+    this.#live.set(field, { value, key, text, isWritten: true });
     this.#objects ||= typeof value === 'object' && value !== null;
   }
 
@@ -95,10 +99,10 @@ export class FieldSet {
     }
   }
 
-  /** Removes what this request has not set or changed. */
-  forgetUnchanged(): void {
-    for (const [field, text] of this.#saved) {
-      if (this.text(field) === text) this.write(field, field, undefined);
+  /** Removes what this request has not set itself. A value that it has only changed in place goes too. */
+  forgetUnwritten(): void {
+    for (const field of [...this.#saved.keys(), ...this.#live.keys()]) {
+      if (!this.#live.get(field)?.isWritten) this.write(field, field, undefined);
     }
   }
 

@@ -194,7 +194,8 @@ export class SessionTransaction {
       this.#carriesOn = false;
       if (this.status === 'new') this.#identity = undefined;
       if (this.status !== 'stored') return false;
-      await this.#rotate(this.fields.changes());
+      const changes = this.fields.changes();
+      await (this.#changesUser(changes) ? this.#changeUser(changes as FieldChanges) : this.#rotate(changes));
       this.#savedVersion = seen;
       return true;
     });
@@ -209,7 +210,6 @@ export class SessionTransaction {
     return this.#byHand('login', async () => {
       if (userId !== this.storedUser || this.runtime.carrier.byValue) this.reply.requireCookie();
       if (this.status === 'unavailable' || this.status === 'gone') this.#begin();
-      if (this.storedUser !== undefined && this.storedUser !== userId) this.fields.forgetUnchanged();
       write();
       await this.#write(this.#look('in place'));
       if (this.status === 'gone') {
@@ -309,7 +309,7 @@ export class SessionTransaction {
     if (error instanceof SessionValueError || error instanceof SessionTooLargeError) this.discard();
     const isTolerable =
       error instanceof SessionStoreUnavailableException && this.runtime.onStoreError === 'anonymous';
-    if (!isTolerable || this.#becomesAnother(this.fields.changes())) throw error;
+    if (!isTolerable || this.#changesUser(this.fields.changes())) throw error;
     this.status = 'unavailable';
     this.#unavailable = error;
     this.#failure = undefined;
@@ -448,7 +448,7 @@ export class SessionTransaction {
     const isDue =
       this.status === 'stored' && (extension !== undefined || (this.#outdated && this.reply.canSetCookie));
     const isLost =
-      (this.status === 'unavailable' && !this.#becomesAnother(changes)) ||
+      (this.status === 'unavailable' && !this.#changesUser(changes)) ||
       (this.status === 'new' && this.reply.isAbandoned);
     if (isDue || (changes && !isLost)) return { changes, extension };
     this.#savedVersion = this.#version;
@@ -465,7 +465,7 @@ export class SessionTransaction {
   }
 
   async #carryOut({ changes, extension }: Work): Promise<void> {
-    if (this.#becomesAnother(changes)) return this.#becomeAnother();
+    if (changes && this.#changesUser(changes)) return this.#changeUser(changes);
     if (this.status === 'new' && changes) return this.#create(changes);
     if (this.status !== 'stored') return;
     const store = this.#store;
@@ -481,12 +481,17 @@ export class SessionTransaction {
     this.#outdated = false;
   }
 
-  /** A login: it is remembered where it came from, and how many others the user may keep. */
-  async #becomeAnother(): Promise<void> {
+  /**
+   * Another user, or nobody, has the session from now on: it gets a new id, and keeps nothing of the user's before.
+   * Of a login it is remembered where it came from, and how many others the user may keep.
+   */
+  async #changeUser(written: FieldChanges): Promise<void> {
     if (this.status === 'gone') return;
     if (this.status === 'unavailable') this.#carryOver();
+    if (this.storedUser !== undefined) this.fields.forgetUnwritten();
+    const isLogin = this.#newUser(written) !== null;
     for (const [field, value] of loginFields(this.request, this.runtime.users.loginAt())) {
-      this.fields.write(field, field, value);
+      this.fields.write(field, field, isLogin ? value : undefined);
     }
     const changes = this.fields.changes() as FieldChanges;
     await (this.status === 'new' ? this.#create(changes) : this.#rotate(changes));
@@ -567,10 +572,10 @@ export class SessionTransaction {
     }
   }
 
-  /** A user other than the stored one; nobody at all is no other. */
-  #becomesAnother(changes: FieldChanges | undefined): boolean {
+  /** A login, or the end of one: the user that is written is not the stored one. */
+  #changesUser(changes: FieldChanges | undefined): boolean {
     const userId = changes && this.#newUser(changes);
-    return typeof userId === 'string' && userId !== this.storedUser;
+    return userId !== undefined && userId !== (this.storedUser ?? null);
   }
 
   #header(changes: FieldChanges, expiresAt: number | undefined): SessionDelta['header'] {
