@@ -1,16 +1,39 @@
-import { Controller, type INestApplication, Post } from '@nestjs/common';
+import { Controller, Get, type INestApplication, Post } from '@nestjs/common';
 import { IoAdapter } from '@nestjs/platform-socket.io';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { type OnGatewayConnection, WebSocketGateway } from '@nestjs/websockets';
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { io } from 'socket.io-client';
-import { CsrfService, Session, SessionManager, type SessionSocket, SessionSockets } from 'nest-session';
+import {
+  CsrfService,
+  MemoryStore,
+  Session,
+  SessionManager,
+  type SessionModuleOptions,
+  type SessionSocket,
+  SessionSockets,
+} from 'nest-session';
 import { WebSocket } from 'ws';
 import { type Browser, onBothAdapters, type Served, serve } from './support/app.js';
 
+/** What happens between opening a session and tracking it. */
+let beforeTrack: () => Promise<void> | undefined;
+
+/** Something to wait for, and what ends the wait. */
+function gate() {
+  let open = (): void => {};
+  const passed = new Promise<void>((resolve) => (open = resolve));
+  return { open, passed };
+}
+
 @Controller()
 class AccountController {
+  @Get('read')
+  read(@Session() session: Session) {
+    return { userId: session.userId };
+  }
+
   @Post('login')
   async login(@Session() session: Session) {
     await session.login('alice');
@@ -36,7 +59,9 @@ class NewsGateway implements OnGatewayConnection {
   ) {}
 
   async handleConnection(client: SessionSocket & { request?: IncomingMessage }, request?: IncomingMessage) {
-    this.sockets.track(await this.sessions.open((client.request ?? request) as IncomingMessage), client);
+    const session = await this.sessions.open((client.request ?? request) as IncomingMessage);
+    await beforeTrack();
+    this.sockets.track(session, client);
     // Tells the test that the socket is being looked after.
     const { send } = client as unknown as { send(text: string): void };
     send.call(client, 'tracked');
@@ -83,19 +108,18 @@ async function connect(
 ): Promise<Client> {
   if (carrier === 'ws') {
     const socket = new WebSocket(`${url.replace('http', 'ws')}/news`, { headers });
+    const closed = new Promise((resolve) => void socket.once('close', resolve));
     await once(socket, 'message');
-    return { closed: once(socket, 'close'), close: () => socket.terminate() };
+    return { closed, close: () => socket.terminate() };
   }
   const socket = io(url, { path: '/news', extraHeaders: headers, transports: ['websocket'], forceNew: true });
   socket.io.reconnection(false);
+  const closed = new Promise((resolve) => void socket.once('disconnect', resolve));
   await new Promise<void>((resolve, reject) => {
     socket.once('message', () => resolve());
     socket.once('connect_error', reject);
   });
-  return {
-    closed: new Promise((resolve) => void socket.once('disconnect', resolve)),
-    close: () => void socket.close(),
-  };
+  return { closed, close: () => void socket.close() };
 }
 
 onBothAdapters((adapter) => {
@@ -105,16 +129,21 @@ onBothAdapters((adapter) => {
     let id: string;
     const clients: Client[] = [];
 
-    beforeEach(async () => {
+    async function start(options: Partial<SessionModuleOptions> = {}) {
       served = await serve(adapter, {
         controllers: [AccountController],
         providers: [NewsGateway],
-        options: { csrf: { trustedOrigins: ['https://partner.example'] } },
+        options: { csrf: { trustedOrigins: ['https://partner.example'] }, ...options },
         prepare: (app) =>
           app.useWebSocketAdapter(carrier === 'ws' ? new CheckedWsAdapter(app) : new CheckedIoAdapter(app)),
       });
       browser = served.browser();
       ({ id } = (await browser.post('/login')).body);
+    }
+
+    beforeEach(() => {
+      beforeTrack = () => undefined;
+      return start();
     });
     afterEach(async () => {
       for (const client of clients.splice(0)) client.close();
@@ -158,6 +187,8 @@ onBothAdapters((adapter) => {
       it.each<[string, () => unknown]>([
         ['logs out', () => browser.copy().post('/logout')],
         ['is revoked', () => served.sessions.revoke(id)],
+        ['is ended with all others', () => served.sessions.clear()],
+        ['is in a store that is no longer in use', () => served.sessions.useStore(new MemoryStore())],
         ['gets another id', () => browser.copy().post('/regenerate')],
         [
           'is found to have expired',
@@ -173,6 +204,22 @@ onBothAdapters((adapter) => {
         expect(await served.sessions.find(id)).toBeUndefined();
       });
 
+      it('had ended before it was tracked', async () => {
+        const [opened, track] = [gate(), gate()];
+        beforeTrack = () => {
+          opened.open();
+          return track.passed;
+        };
+        const opening = open();
+        await opened.passed;
+        // In another process: nothing is said of it here.
+        await served.store.inner.destroy(id);
+        track.open();
+        await (
+          await opening
+        ).closed;
+      });
+
       it('and not when another’s does', async () => {
         const other = served.browser();
         await other.post('/login');
@@ -183,6 +230,56 @@ onBothAdapters((adapter) => {
         // Connected later, told later: had the first been closed, it would know by now.
         await open();
         expect(closed).toBe(false);
+      });
+    });
+
+    describe('without a word of its end, a socket', () => {
+      // So often the store is asked: each tenth of maxAge.
+      beforeEach(async () => {
+        await served.close();
+        await start({ maxAge: 5 });
+      });
+
+      /** Waits until the store is asked for the session, by nobody but the one who looks after sockets. */
+      async function looked(): Promise<void> {
+        for (let times = 0; times < 2; times++) {
+          const look = served.store.hold('load');
+          await look.reached;
+          look.release();
+        }
+      }
+
+      it('is closed when its session expires, and not while it is extended', async () => {
+        const client = await open();
+        let closed = false;
+        void client.closed.then(() => (closed = true));
+        served.clock.pass(4);
+        await browser.get('/read');
+        served.clock.pass(4);
+        await looked();
+        expect(closed).toBe(false);
+        served.clock.pass(2);
+        await client.closed;
+      });
+
+      it('is closed when another process has ended the session', async () => {
+        const client = await open();
+        await looked();
+        await served.store.inner.destroy(id);
+        await client.closed;
+      });
+
+      it('stays while the store cannot be reached, until the end that is known', async () => {
+        const client = await open();
+        let closed = false;
+        void client.closed.then(() => (closed = true));
+        await looked();
+        served.store.fail('load');
+        served.store.drain();
+        while (served.store.calls.length < 2) await new Promise((resolve) => setImmediate(resolve));
+        expect(closed).toBe(false);
+        served.clock.pass(6);
+        await client.closed;
       });
     });
   });

@@ -119,8 +119,9 @@ export class SessionManager implements OnApplicationShutdown {
   }
 
   /** Ends every session. */
-  clear(): Promise<void> {
-    return this.#runtime.store.power('clear');
+  async clear(): Promise<void> {
+    await this.#runtime.store.power('clear');
+    this.#runtime.manyEnded();
   }
 
   /** Removes expired records now; how many there were. */

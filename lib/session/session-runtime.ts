@@ -39,6 +39,8 @@ export class SessionRuntime {
   readonly onOpen: ((transaction: SessionTransaction) => void)[] = [];
   /** Fields that a session is to have from its creation. */
   readonly onCreate: ((transaction: SessionTransaction) => readonly (readonly [string, string])[])[] = [];
+  /** What wants to know that sessions may have ended of which no event tells: all of them, or those of another store. */
+  readonly onManyEnded: (() => void)[] = [];
   readonly #storeTimeout: number;
   /** Every store that was ever in use: what they opened is theirs to close in the end. */
   readonly #used = new Set<SessionStore>();
@@ -90,6 +92,12 @@ export class SessionRuntime {
       (from, to) => new MigratingStore(to, from, quiet, this.#storeTimeout),
     );
     this.#store = this.#put(chain);
+    this.manyEnded();
+  }
+
+  /** Tells those who want to know that sessions may have ended. */
+  manyEnded(): void {
+    for (const notice of this.onManyEnded) notice();
   }
 
   /** Closes every store that was in use. */

@@ -1,17 +1,36 @@
-import { Injectable } from '@nestjs/common';
-import { SessionManager } from './session-manager.js';
+import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import type { SessionRecord } from '../stores/session-store.js';
+import { RequestSession } from './request-session.js';
+import { SessionRuntime } from './session-runtime.js';
 import type { Session } from './session.js';
 
-/** A client of socket.io, or of `ws`. */
+/** A client of socket.io, one of `ws`, or a response that is streamed to. */
 export interface SessionSocket {
   on(event: string, listener: () => void): unknown;
   close?(code?: number, reason?: string): unknown;
   disconnect?(close?: boolean): unknown;
+  end?(): unknown;
 }
+
+/** What is open for one session. */
+interface Tracked {
+  readonly sockets: Set<SessionSocket>;
+  readonly reload: () => Promise<SessionRecord | undefined>;
+  /** When the session ends, as far as is known: milliseconds since the epoch. */
+  expiresAt: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/** A session is looked for so often at least, for what another process has ended: milliseconds. */
+const LOOK_EVERY = 60_000;
 
 /**
  * Closes sockets when their session ends: logged out, revoked, expired, or moved to another id, which the cookie of
- * the handshake no longer names (ASVS 5.0 V7.4.1). It hears of what happens in this process.
+ * the handshake no longer names (ASVS 5.0 V7.4.1).
+ *
+ * An end in this process closes at once. The store is asked when a socket is tracked, at the session's expiry (it may
+ * have been extended), and once a minute or each tenth of `maxAge`, whichever is shorter: that is how an end in another
+ * process is noticed. A store that cannot be reached closes nothing before the expiry that is known.
  *
  * ```ts
  * async handleConnection(client: Socket) {
@@ -20,36 +39,87 @@ export interface SessionSocket {
  * ```
  */
 @Injectable()
-export class SessionSockets {
-  readonly #sockets = new Map<string, Set<SessionSocket>>();
+export class SessionSockets implements OnApplicationShutdown {
+  readonly #runtime: SessionRuntime;
+  readonly #tracked = new Map<string, Tracked>();
 
-  constructor(sessions: SessionManager) {
-    sessions.events.subscribe((event) => {
+  constructor(@Inject(SessionRuntime) runtime: SessionRuntime) {
+    this.#runtime = runtime;
+    runtime.events.observable.subscribe((event) => {
       if (event.type === 'regenerated') this.#close(event.previousId);
       else if (event.type === 'destroyed' || event.type === 'expired') this.#close(event.id);
     });
+    runtime.onManyEnded.push(() => void this.#lookAll());
   }
 
-  /** Closes `client` when `session` ends. A session that the store does not know has no end to hear of. */
+  /**
+   * Closes `client` when `session` ends. A session that the store does not know has no end to hear of.
+   *
+   * @param client a socket of socket.io or `ws`, or the response of a stream (Server-Sent Events): that is ended
+   */
   track(session: Session, client: SessionSocket): void {
-    if (session.isNew) return;
-    const { id } = session;
-    const sockets = this.#sockets.get(id) ?? new Set();
-    this.#sockets.set(id, sockets.add(client));
+    const transaction = RequestSession.transactionOf(session as RequestSession);
+    if (transaction.status !== 'stored') return;
+    const { id } = transaction;
+    const tracked = this.#tracked.get(id) ?? {
+      sockets: new Set<SessionSocket>(),
+      reload: () => transaction.reload(),
+      expiresAt: transaction.times.expiresAt,
+      timer: undefined,
+    };
+    this.#tracked.set(id, tracked);
+    tracked.sockets.add(client);
     client.on(client.disconnect ? 'disconnect' : 'close', () => this.#forget(id, client));
+    // It may have ended since it was opened.
+    void this.#look(id, tracked);
+  }
+
+  onApplicationShutdown(): void {
+    for (const { timer } of this.#tracked.values()) clearTimeout(timer);
+    this.#tracked.clear();
+  }
+
+  /** Asks the store for the session. Closes its sockets if it has ended, and looks again later if not. */
+  async #look(id: string, tracked: Tracked): Promise<void> {
+    const { now, throttle } = this.#runtime;
+    clearTimeout(tracked.timer);
+    const expiresAt = await tracked.reload().then(
+      (record) => record?.expiresAt ?? -Infinity,
+      () => tracked.expiresAt, // logged where it failed
+    );
+    if (this.#tracked.get(id) !== tracked) return;
+    tracked.expiresAt = expiresAt;
+    const left = expiresAt - now();
+    if (left <= 0) return this.#close(id);
+    clearTimeout(tracked.timer);
+    tracked.timer = setTimeout(
+      () => void this.#look(id, tracked),
+      Math.min(left, throttle, LOOK_EVERY),
+    ).unref();
+  }
+
+  /** One after the other, so that the store is not asked for all at once. Ends: each look does, by the store's timeout. */
+  async #lookAll(): Promise<void> {
+    for (const [id, tracked] of [...this.#tracked]) await this.#look(id, tracked);
   }
 
   #forget(id: string, client: SessionSocket): void {
-    const sockets = this.#sockets.get(id);
-    if (sockets?.delete(client) && sockets.size === 0) this.#sockets.delete(id);
+    const tracked = this.#tracked.get(id);
+    if (!tracked?.sockets.delete(client) || tracked.sockets.size > 0) return;
+    clearTimeout(tracked.timer);
+    this.#tracked.delete(id);
   }
 
   #close(id: string): void {
-    const sockets = this.#sockets.get(id) ?? [];
-    this.#sockets.delete(id);
-    for (const client of sockets) {
+    const tracked = this.#tracked.get(id);
+    if (!tracked) return;
+    clearTimeout(tracked.timer);
+    this.#tracked.delete(id);
+    for (const client of tracked.sockets) {
       if (client.disconnect) client.disconnect(true);
-      else client.close?.(1008, 'The session has ended'); // RFC 6455 §7.4.1: policy violation
+      else if (client.close)
+        client.close(1008, 'The session has ended'); // RFC 6455 §7.4.1: policy violation
+      else client.end?.();
     }
   }
 }

@@ -152,6 +152,11 @@ export class SessionTransaction {
     return { ...this.times, userId: this.storedUser, fields: this.fields.texts };
   }
 
+  /** What the store has of it now; undefined if it has ended. For those who keep a session longer than a request. */
+  reload(): Promise<SessionRecord | undefined> {
+    return this.#store.load(this.id, () => {});
+  }
+
   get isModified(): boolean {
     return this.status !== 'gone' && this.#fields?.changes() !== undefined;
   }
