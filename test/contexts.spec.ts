@@ -131,7 +131,7 @@ onBothAdapters((adapter) => {
       return run({ some: 'data' }, {});
     }
 
-    it.each(['rpc', 'rmq'])('is not troubled by the module, in a context of type %s', async (type) => {
+    it.each(['rpc', 'rmq', 'http'])('is not troubled by the module, in a context of type %s', async (type) => {
       expect(await handle('plain', type)).toBe('handled');
       expect(await handle('intercepted', type)).toBe('handled');
     });

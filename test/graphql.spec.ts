@@ -38,6 +38,17 @@ import {
   sessionCookies,
 } from './support/app.js';
 
+/** Something to wait for, and what ends the wait. */
+function gate() {
+  let open = (): void => {};
+  const passed = new Promise<void>((resolve) => (open = resolve));
+  return { open, passed };
+}
+
+/** What the resolvers of one query wait for. */
+let begun = gate();
+let failed = gate();
+
 @ObjectType()
 class Page {
   @Field()
@@ -84,6 +95,29 @@ class SettingsResolver {
   setThemeAndFail(@Session() session: Session<any>, @Args('to') to: string): string {
     session.set('theme', to);
     throw new Error('the paint is out');
+  }
+
+  /** Begins, and goes on when the resolver beside it has failed. */
+  @Query(() => String)
+  async writes(@Session() session: Session<any>): Promise<string> {
+    session.set('beside', 'written');
+    begun.open();
+    await failed.passed;
+    return 'written';
+  }
+
+  @Query(() => String, { nullable: true })
+  async fails(@Session() session: Session<any>): Promise<string> {
+    await begun.passed;
+    session.set('failed', true);
+    // The interceptor sees the error before a timer runs.
+    setImmediate(() => failed.open());
+    throw new Error('the paint is out');
+  }
+
+  @Query(() => Number)
+  size(@Session() session: Session<any>): number {
+    return session.get('beside') === 'written' ? 1 : 0;
   }
 
   @Query(() => String)
@@ -284,6 +318,13 @@ onBothAdapters((adapter) => {
     });
     expect((await ask(attacker, '{ theme }')).body.data).toEqual({ theme: null });
     expect((await ask(attacker, '{ account }')).body.errors).toHaveLength(1);
+  });
+
+  it('a resolver that fails takes nothing from one that runs beside it', async () => {
+    [begun, failed] = [gate(), gate()];
+    const response = await ask(browser, '{ writes fails }');
+    expect(response.body.data).toEqual({ writes: 'written', fails: null });
+    expect((await ask(browser, '{ size }')).body.data).toEqual({ size: 1 });
   });
 
   describe('a mutation that throws an unknown error', () => {

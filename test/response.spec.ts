@@ -454,6 +454,41 @@ onBothAdapters((adapter) => {
     expect(await ended).toBe('ended');
   });
 
+  it.each(['on', 'once'] as const)(
+    'whoever waits for drain with %s(), and no longer, is not told',
+    async (name) => {
+      // A neighbour that keeps what it is given asks nobody to wait, so that no 'drain' of Node's comes.
+      const prepare = (app: INestApplication): unknown =>
+        app.use((_: unknown, response: ServerResponse, next: () => void) => {
+          const { write } = response;
+          response.write = (...args: unknown[]) => {
+            write.apply(response, args as never);
+            return true;
+          };
+          next();
+        });
+      await start({}, { prepare });
+      const told: string[] = [];
+      const commit = served.store.hold('commit');
+      run = (session, response) => {
+        session.set('note', 1);
+        response.write('x'.repeat(100_000));
+        const left = (): void => void told.push('left');
+        response[name]('drain', left);
+        response[name]('drain', () => {
+          told.push('stayed');
+          response.end();
+        });
+        response.off('drain', left);
+      };
+      const answer = browser.begin('/response');
+      await commit.reached;
+      commit.release();
+      expect((await answer).status).toBe(200);
+      expect(new Set(told)).toEqual(new Set(['stayed']));
+    },
+  );
+
   describe('what is written after the response is closed', () => {
     async function afterTheAnswer(work: (session: Any) => unknown) {
       await start();

@@ -265,7 +265,7 @@ onBothAdapters((adapter) => {
       it('is closed when another process has ended the session', async () => {
         const client = await open();
         await looked();
-        await served.store.inner.destroy(id);
+        expect(await served.store.inner.destroy(id)).toBe(true);
         await client.closed;
       });
 

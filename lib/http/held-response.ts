@@ -6,7 +6,7 @@ interface TakenStep {
   readonly args: unknown[];
 }
 
-type Listener = (...args: unknown[]) => void;
+type Listener = ((...args: unknown[]) => void) & { readonly listener?: unknown };
 type Method = (...args: unknown[]) => unknown;
 
 /**
@@ -45,7 +45,8 @@ export class HeldResponse {
     }
     for (const name of ['off', 'removeListener'] as const) {
       this.#replace(name, (original, args) => {
-        const at = this.#waiting.indexOf(args[1] as Listener);
+        // once() wraps its listener, and says which one it is.
+        const at = this.#waiting.findIndex((one) => one === args[1] || one.listener === args[1]);
         if (args[0] === 'drain' && at >= 0) this.#waiting.splice(at, 1);
         return original.apply(response, args);
       });
