@@ -213,11 +213,10 @@ onBothAdapters((adapter) => {
         const opening = open();
         await opened.passed;
         // In another process: nothing is said of it here.
-        await served.store.inner.destroy(id);
+        expect(await served.store.inner.destroy(id)).toBe(true);
         track.open();
-        await (
-          await opening
-        ).closed;
+        const client = await opening;
+        await client.closed;
       });
 
       it('and not when another’s does', async () => {
