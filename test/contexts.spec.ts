@@ -131,10 +131,13 @@ onBothAdapters((adapter) => {
       return run({ some: 'data' }, {});
     }
 
-    it.each(['rpc', 'rmq', 'http'])('is not troubled by the module, in a context of type %s', async (type) => {
-      expect(await handle('plain', type)).toBe('handled');
-      expect(await handle('intercepted', type)).toBe('handled');
-    });
+    it.each(['rpc', 'rmq', 'http'])(
+      'is not troubled by the module, in a context of type %s',
+      async (type) => {
+        expect(await handle('plain', type)).toBe('handled');
+        expect(await handle('intercepted', type)).toBe('handled');
+      },
+    );
 
     it('gets an error that says so when it asks for @Session()', async () => {
       const handling = handle('withSession');
