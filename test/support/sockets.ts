@@ -19,6 +19,8 @@ export class SocketClient {
   constructor(
     readonly send: (event: string, data?: unknown) => void,
     readonly close: () => void,
+    /** Settles when the connection is closed, by whomever. */
+    readonly closed: Promise<void>,
   ) {}
 
   /** Sends a message and waits for the next that arrives. */
@@ -52,6 +54,7 @@ export async function connect(
     const client = new SocketClient(
       (event, data) => socket.send(JSON.stringify({ event, data })),
       () => socket.terminate(),
+      new Promise((resolve) => void socket.once('close', () => resolve())),
     );
     socket.on('message', (text: Buffer) => client.receive(JSON.parse(text.toString()) as Message));
     await once(socket, 'open');
@@ -62,6 +65,7 @@ export async function connect(
   const client = new SocketClient(
     (event, data) => void socket.emit(event, data),
     () => void socket.close(),
+    new Promise((resolve) => void socket.once('disconnect', () => resolve())),
   );
   // A bare send() of the server, as ws has it, is an event called message here.
   socket.on('message', (text: string) => client.receive(JSON.parse(text) as Message));
