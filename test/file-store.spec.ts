@@ -1,5 +1,5 @@
 import { jest } from '@jest/globals';
-import { Logger } from '@nestjs/common';
+import { Logger, Module } from '@nestjs/common';
 import { execFile } from 'node:child_process';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { createHash } from 'node:crypto';
@@ -7,6 +7,7 @@ import { existsSync, mkdtempSync } from 'node:fs';
 import {
   chmod,
   chown,
+  lchown,
   link,
   lstat,
   mkdir,
@@ -23,9 +24,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { SessionConfigurationError, type SessionRecord } from 'nest-session';
+import { SessionConfigurationError, SessionModule, type SessionRecord } from 'nest-session';
 import { FileStore, type FileStoreOptions } from '../lib/stores/file/file.store.js';
-import { Clock } from './support/app.js';
+import { adapters, Clock, createApp } from './support/app.js';
 
 const run = promisify(execFile);
 
@@ -359,22 +360,22 @@ describe('FileStore', () => {
     });
   });
 
-  describe('a directory', () => {
-    /** What is wrong with it. */
-    function refusal(path: string): string | undefined {
-      try {
-        opened.push(new FileStore({ directory: path }));
-        return undefined;
-      } catch (error) {
-        if (!(error instanceof SessionConfigurationError)) throw error;
-        return error.message.replace('Session option FileStore directory: ', '');
-      }
+  /** What is wrong with a directory. */
+  function refusal(path: string): string | undefined {
+    try {
+      opened.push(new FileStore({ directory: path }));
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof SessionConfigurationError)) throw error;
+      return error.message.replace('Session option FileStore directory: ', '');
     }
+  }
 
+  describe('a directory', () => {
     it('is .sessions where the process runs, if none is named', async () => {
       const here = process.cwd();
       const elsewhere = temporaryDirectory();
-      await mkdir(elsewhere);
+      await mkdir(elsewhere, { mode: 0o700 });
       process.chdir(elsewhere);
       try {
         opened.push(new FileStore());
@@ -494,6 +495,150 @@ describe('FileStore', () => {
       await writeFile(join(directory, 'sessions'), '');
       await expect(store.ping()).rejects.toThrow(/sessions is no directory/);
     });
+  });
+
+  describe('what leads to a directory', () => {
+    const OWNER = 12_345;
+    /** What leads to the directory: `above`, and in it `parent`. */
+    let above: string;
+    let parent: string;
+
+    beforeEach(async () => {
+      above = temporaryDirectory();
+      parent = join(above, 'parent');
+      directory = join(parent, 'sessions-here');
+      await mkdir(parent, { recursive: true });
+      for (const path of [above, parent]) await chmod(path, 0o755);
+    });
+    afterEach(() => jest.restoreAllMocks());
+
+    const writable = (path: string): string =>
+      `others can write to ${path}, which leads to it, and so put another directory in its place; ` +
+      `run: chmod go-w '${path}', or, if others have to write there: chmod +t '${path}'.`;
+
+    /** Makes a path somebody else's; how it is refused. */
+    async function foreign(path: string, give: typeof chown): Promise<RegExp> {
+      const user = process.getuid?.() as number;
+      const refused = (which: string, owner: number, ours: number): RegExp =>
+        new RegExp(
+          `^${which}, which leads to it, belongs to user ${owner}, who could put another directory in its place; ` +
+            `chown it to root or to the user of this process, ${ours}\\.$`,
+        );
+      if (user === 0) {
+        await give(path, OWNER, OWNER);
+        return refused(path, OWNER, user);
+      }
+      // Only root can give anything away. To another user, all that is ours belongs to somebody else.
+      jest.spyOn(process as { getuid: () => number }, 'getuid').mockReturnValue(OWNER);
+      return refused('.*', user, OWNER);
+    }
+
+    it.each([0o777, 0o775, 0o757, 0o2770, 0o722])('may not have mode %o', async (mode) => {
+      open();
+      for (const path of [parent, above]) {
+        await chmod(path, mode);
+        expect(refusal(directory)).toBe(writable(path));
+        await chmod(path, 0o755);
+        expect(refusal(directory)).toBeUndefined();
+      }
+    });
+
+    it('is looked at again by the ping', async () => {
+      store = open();
+      await store.ping();
+      await chmod(parent, 0o777);
+      await expect(store.ping()).rejects.toThrow(writable(parent));
+    });
+
+    it('is looked at before anything is created', async () => {
+      await chmod(parent, 0o777);
+      expect(refusal(join(directory, 'and', 'more'))).toBe(writable(parent));
+      expect(await readdir(parent)).toEqual([]);
+    });
+
+    it('may be open to everybody with the sticky bit, if what is in it is ours', async () => {
+      for (const path of [above, parent]) await chmod(path, 0o1777);
+      expect(refusal(directory)).toBeUndefined();
+      expect(refusal(directory)).toBeUndefined();
+      expect((await stat(directory)).mode & 0o777).toBe(0o700);
+      expect(refusal(join(parent, 'not-there-yet', 'sessions'))).toBeUndefined();
+    });
+
+    it('may not be somebody else’s, sticky bit above it or not', async () => {
+      const refused = await foreign(parent, chown);
+      expect(refusal(directory)).toMatch(refused);
+      await chmod(above, 0o1777);
+      expect(refusal(directory)).toMatch(refused);
+    });
+
+    it('may be links, if nobody else can change them or what they lead to', async () => {
+      await symlink('parent', join(above, 'relative'));
+      await symlink(join(above, 'relative'), join(above, 'absolute'));
+      await symlink('absolute/../parent/.', join(above, 'winding'));
+      expect(refusal(join(above, 'winding', 'sessions-here'))).toBeUndefined();
+      expect(await readdir(parent)).toEqual(['sessions-here']);
+    });
+
+    it('may not be a link that others can replace', async () => {
+      open();
+      const shared = join(above, 'shared');
+      await mkdir(shared);
+      await symlink(parent, join(shared, 'link'));
+      await chmod(shared, 0o777);
+      expect(refusal(join(shared, 'link', 'sessions-here'))).toBe(writable(shared));
+      await chmod(shared, 0o1777);
+      expect(refusal(join(shared, 'link', 'sessions-here'))).toBeUndefined();
+    });
+
+    it('may not be a link to where others can replace the directory, however it leads there', async () => {
+      open();
+      await chmod(parent, 0o777);
+      await symlink(parent, join(above, 'absolute'));
+      await symlink('absolute', join(above, 'relative'));
+      for (const name of ['absolute', 'relative']) {
+        expect(refusal(join(above, name, 'sessions-here'))).toBe(writable(parent));
+      }
+      // Out of the shared directory again, and through it all the same.
+      for (const folder of [join(parent, 'inner'), join(above, 'closed')])
+        await mkdir(folder, { mode: 0o700 });
+      await symlink('parent/inner/../../closed', join(above, 'through'));
+      expect(refusal(join(above, 'through', 'sessions'))).toBe(writable(parent));
+      expect(refusal(join(above, 'closed', 'sessions'))).toBeUndefined();
+    });
+
+    it('may not be a link of somebody else', async () => {
+      await chmod(above, 0o1777);
+      const path = join(above, 'link');
+      await symlink(parent, path);
+      const refused = await foreign(path, lchown);
+      expect(refusal(join(path, 'sessions-here'))).toMatch(refused);
+    });
+
+    it('may not be links that lead in a circle', async () => {
+      await symlink('there', join(above, 'here'));
+      await symlink('here', join(above, 'there'));
+      expect(refusal(join(above, 'here', 'sessions-here'))).toMatch(/^it cannot be used: ELOOP/);
+    });
+
+    it.each(adapters.map((adapter) => [adapter]))(
+      'stops the boot on %s, where others could plant sessions by swapping the directory',
+      async (adapter) => {
+        await chmod(parent, 0o777);
+        @Module({
+          imports: [
+            SessionModule.forRootAsync({
+              useFactory: () => ({ secret: 'x'.repeat(32), store: new FileStore({ directory }) }),
+            }),
+          ],
+        })
+        class Root {}
+        await expect(createApp(adapter, Root)).rejects.toMatchObject({
+          code: 'E_SESSION_CONFIGURATION',
+          option: 'FileStore directory',
+          message: `Session option FileStore directory: ${writable(parent)}`,
+        });
+      },
+    );
   });
 
   it.each([

@@ -3,14 +3,13 @@ import { chmod, lstat, mkdir, open, readdir, rename, rm, unlink } from 'node:fs/
 import { dirname, join } from 'node:path';
 import { SessionConfigurationError } from '../../errors.js';
 import { thisHolder } from './file-holder.js';
+import { checkParents, refuseDirectory } from './file-parents.js';
 
 /** The largest document that is read or written, in bytes. */
 export const MAX_BYTES = 8 * 1024 * 1024;
 
 /** What opening a link (O_NOFOLLOW), a socket or a device without a driver fails with. */
 const NO_FILE = ['ELOOP', 'EMLINK', 'ENXIO', 'ENODEV', 'EOPNOTSUPP'];
-
-const OPTION = 'FileStore directory';
 
 let temporaries = 0;
 
@@ -22,26 +21,31 @@ export function failedWith(error: unknown, ...codes: string[]): boolean {
 /**
  * Makes the directory and its `folders` what nobody else can write to, or throws {@link SessionConfigurationError}:
  * each is created with mode 0700, or is ours, a directory and no link, closed to the writes of others, and holds no
- * folder that is a link.
+ * folder that is a link. Nobody else can put another directory in its place, see {@link checkParents}.
  */
 export function checkDirectory(directory: string, folders: readonly string[]): void {
   try {
-    checkFolder(directory);
+    checkPlace(directory);
     if (mkdirSync(directory, { recursive: true, mode: 0o700 })) chmodSync(directory, 0o700);
+    // Again: where everybody may write, such as in /tmp, somebody may have been quicker to create a part of it.
+    checkPlace(directory);
     for (const folder of folders) checkFolder(join(directory, folder));
     accessSync(directory, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     if (error instanceof SessionConfigurationError) throw error;
-    throw new SessionConfigurationError(OPTION, `it cannot be used: ${(error as Error).message}`);
+    refuseDirectory(`it cannot be used: ${(error as Error).message}`);
   }
+}
+
+function checkPlace(directory: string): void {
+  checkFolder(directory);
+  checkParents(directory);
 }
 
 function checkFolder(path: string): void {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (!stat) return;
-  const refuse = (problem: string): never => {
-    throw new SessionConfigurationError(OPTION, `${path} ${problem}`);
-  };
+  const refuse = (problem: string): never => refuseDirectory(`${path} ${problem}`);
   if (stat.isSymbolicLink()) refuse('is a symbolic link; name the directory it leads to');
   if (!stat.isDirectory()) refuse('is no directory; move it away, or name another');
   // Windows has neither owners nor modes that could be asked for here.

@@ -13,7 +13,8 @@ import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from '../s
 export interface FileStoreOptions {
   /**
    * Where the sessions are kept, from the working directory. It is created, or must be this user's and closed to the
-   * writes of others.
+   * writes of others. What leads to it, from the root on, must belong to root or this user, and be closed to the writes
+   * of others or have the sticky bit (the rule of sshd's StrictModes). Windows has no such modes; nothing is checked there.
    * @default '.sessions'
    */
   directory?: string;
