@@ -166,6 +166,161 @@ describe('MemoryStore', () => {
     expect(await store.count()).toBe(3);
   });
 
+  describe('that is full', () => {
+    const ids = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
+    const user = (seconds: number, userId = 'alice'): SessionRecord => ({ ...record(seconds), userId });
+    /** Which of the sessions are there, in order. */
+    async function left(): Promise<string> {
+      const found = await Promise.all(ids.map(async (id) => ((await store.load(id)) ? id : '')));
+      return found.join('');
+    }
+
+    beforeEach(() => {
+      store = new MemoryStore({ clock: clock.read, maxSessions: 4 });
+    });
+
+    it('parts with visitors before users, and in the order of their expiry', async () => {
+      await store.create('a', user(1));
+      await store.create('b', record(300));
+      await store.create('c', record(200));
+      await store.create('d', user(2));
+      await store.create('e', record(100));
+      expect(await left()).toBe('abde');
+      await store.create('f', user(3));
+      expect(await left()).toBe('abdf');
+      await store.create('g', user(400));
+      expect(await left()).toBe('adfg');
+      await store.create('h', user(500));
+      expect(await left()).toBe('dfgh');
+    });
+
+    it('loses one user at most to visitors, however many come', async () => {
+      for (const [index, id] of ['a', 'b', 'c', 'd'].entries()) await store.create(id, user(1 + index));
+      for (let index = 0; index < 60; index++) await store.create(`visitor ${index}`, record(1000));
+      expect(await left()).toBe('bcd');
+      expect([await store.count(), await store.load('visitor 59')]).toMatchObject([4, {}]);
+    });
+
+    it('parts with what has expired before anybody, also when it was a user’s', async () => {
+      await store.create('a', user(1));
+      await store.create('b', record(300));
+      await store.create('c', record(300));
+      await store.create('d', user(300));
+      clock.pass(1);
+      await store.create('e', record(300));
+      expect(await left()).toBe('bcde');
+    });
+
+    const logins: Record<string, () => Promise<unknown>> = {
+      commit: () => store.commit('a', { ...nothing, header: { userId: 'alice' } }),
+      'commit that extends': () =>
+        store.commit('a', { ...nothing, header: { userId: 'alice', expiresAt: clock.now + 5000 } }),
+      rotation: async () => {
+        await store.rotate('a', 'new', { ...nothing, header: { userId: 'alice' } });
+        await store.rotate('new', 'a', nothing);
+      },
+    };
+    it.each(Object.keys(logins))('counts a visitor as a user from the login on, by %s', async (how) => {
+      await store.create('a', record(1));
+      await logins[how]();
+      for (const [index, id] of ['b', 'c', 'd', 'e', 'f'].entries()) {
+        await store.create(id, record(295 + index));
+      }
+      expect(await left()).toBe('adef');
+      await store.touch('a', clock.now + 400_000);
+      clock.pass(300);
+      expect([await left(), await store.count()]).toEqual(['a', 1]);
+      clock.pass(100);
+      expect(await store.sweep()).toBe(1);
+    });
+
+    const logouts: Record<string, () => Promise<unknown>> = {
+      commit: () => store.commit('a', { ...nothing, header: { userId: null } }),
+      'commit that extends': () =>
+        store.commit('a', { ...nothing, header: { userId: null, expiresAt: clock.now + 500 } }),
+      rotation: async () => {
+        await store.rotate('a', 'new', { ...nothing, header: { userId: null } });
+        await store.rotate('new', 'a', nothing);
+      },
+    };
+    it.each(Object.keys(logouts))(
+      'counts a user as a visitor when it is nobody’s any more, by %s',
+      async (how) => {
+        await store.create('a', user(1));
+        await logouts[how]();
+        for (const id of ['b', 'c', 'd', 'e']) await store.create(id, user(1));
+        expect(await left()).toBe('bcde');
+      },
+    );
+
+    it('parts with those that the rule says, whatever was done before', async () => {
+      const step = fc.record({
+        operation: fc.constantFrom(
+          'create',
+          'create',
+          'create',
+          'commit',
+          'rotate',
+          'touch',
+          'destroy',
+          'pass',
+        ),
+        id: fc.constantFrom(...ids),
+        userId: fc.constantFrom('alice', 'bob', undefined),
+        milliseconds: fc.integer({ min: 1, max: 20_000 }),
+      });
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 80, size: 'max' }), async (steps) => {
+          const one = new MemoryStore({ clock: clock.read, maxSessions: 4 });
+          /** By id: whose it is, and when it ends; no two at one time. */
+          const model = new Map<string, { userId: string | undefined; expiresAt: number }>();
+          const rank = ({ userId, expiresAt }: { userId?: string; expiresAt: number }): number =>
+            expiresAt <= clock.now ? 0 : userId === undefined ? 1 : 2;
+          for (const [index, { operation, id, userId, milliseconds }] of steps.entries()) {
+            const expiresAt = clock.now + milliseconds + index / 100;
+            const delta = { ...nothing, header: { userId: userId ?? null, expiresAt } };
+            const known = model.get(id);
+            const live = known && known.expiresAt > clock.now ? known : undefined;
+            if (known && !live && operation !== 'pass') model.delete(id);
+            if (operation === 'pass') clock.pass(milliseconds / 1000);
+            if (operation === 'create') {
+              await one.create(id, { ...record(), userId, expiresAt });
+              if (!live && model.size === 4) {
+                const [evicted] = [...model].toSorted(
+                  ([, a], [, b]) => rank(a) - rank(b) || a.expiresAt - b.expiresAt,
+                )[0];
+                model.delete(evicted);
+              }
+              if (!live) model.set(id, { userId, expiresAt });
+            }
+            if (operation === 'destroy') {
+              await one.destroy(id);
+              model.delete(id);
+            }
+            if (operation === 'touch') {
+              await one.touch(id, expiresAt);
+              if (live) live.expiresAt = expiresAt;
+            }
+            if (operation === 'commit') {
+              await one.commit(id, delta);
+              if (live) model.set(id, { userId, expiresAt });
+            }
+            if (operation === 'rotate') {
+              await one.rotate(id, `${index}`, delta);
+              await one.rotate(`${index}`, id, nothing);
+              if (live) model.set(id, { userId, expiresAt });
+            }
+          }
+          const expected = [...model].filter(([, { expiresAt }]) => expiresAt > clock.now).map(([id]) => id);
+          const found = await Promise.all(ids.map(async (id) => ((await one.load(id)) ? id : '')));
+          expect(found.filter(Boolean)).toEqual(expected.toSorted());
+          expect(await one.count()).toBe(expected.length);
+          await one.close();
+        }),
+      );
+    });
+  });
+
   it('forgets whom an evicted, a swept, a replaced and a cleared session belonged to', async () => {
     store = new MemoryStore({ clock: clock.read, maxSessions: 2 });
     const of = (userId: string, seconds: number): SessionRecord => ({ ...record(seconds), userId });

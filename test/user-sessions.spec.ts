@@ -22,12 +22,14 @@ import {
 } from 'nest-session';
 import {
   type Browser,
+  Clock,
   createApp,
   onBothAdapters,
   SECRET,
   type Served,
   serve,
   sessionCookies,
+  setCookies,
 } from './support/app.js';
 
 @Controller()
@@ -121,6 +123,22 @@ onBothAdapters((adapter) => {
     };
     const userOf = async (browser: Browser) => (await browser.get('/me')).body.userId as string | null;
     const idsOf = async (name = 'alice') => (await sessions.listByUser(name)).map(({ id }) => id);
+
+    it('are not evicted by visitors who write, from a MemoryStore with maxSessions', async () => {
+      const { now } = new Clock();
+      await start({}, { options: { store: new MemoryStore({ maxSessions: 10, clock: () => now }) } });
+      const visitor = served.browser();
+      await visitor.post('/note', { text: 'a cart' });
+      await visitor.post('/login/bob');
+      const became = served.browser();
+      await became.post('/become/carol');
+      const browsers = [(await login()).browser, visitor, became];
+      for (let index = 0; index < 60; index++) {
+        expect(setCookies(await served.browser().post('/note', { text: 'flood' }))).toHaveLength(1);
+      }
+      expect(await Promise.all(browsers.map(userOf))).toEqual(['alice', 'bob', 'carol']);
+      expect(await sessions.count()).toBe(10);
+    });
 
     it('are listed, the last used first, and nobody else’s', async () => {
       await start();

@@ -11,7 +11,9 @@ import { ShardedMap } from './sharded-map.js';
 /** Options of {@link MemoryStore}. */
 export interface MemoryStoreOptions {
   /**
-   * How many sessions to hold. When one more is created, the one that would expire first makes room.
+   * How many sessions to hold. When one more is created, one makes room: an expired one if there is one, else a
+   * visitor's (without `userId`), else a user's; of those the one that would expire first. So visitors, however many
+   * come, take the place of one user at most.
    * @default Infinity
    */
   maxSessions?: number;
@@ -50,7 +52,9 @@ const outsideRequests = AsyncLocalStorage.snapshot();
  */
 export class MemoryStore implements SessionStore {
   readonly #sessions = new ShardedMap<Entry>();
-  readonly #byExpiry = new ExpiryQueue<Entry>();
+  /** Two queues, so that visitors can make room before users. */
+  readonly #visitors = new ExpiryQueue<Entry>();
+  readonly #users = new ExpiryQueue<Entry>();
   /** Most users have one session, and one needs no Set. */
   readonly #byUser = new ShardedMap<Entry | Set<Entry>>();
   readonly #packer = new FieldPacker();
@@ -72,7 +76,8 @@ export class MemoryStore implements SessionStore {
   async create(id: string, record: SessionRecord): Promise<'created' | 'exists'> {
     if (this.#live(id)) return 'exists';
     this.#startSweeping();
-    while (this.#sessions.size >= this.#maxSessions) this.#remove(this.#byExpiry.first as Entry);
+    // Ends: each turn removes one.
+    while (this.#sessions.size >= this.#maxSessions) this.#remove(this.#dispensable());
     this.#add(id, record);
     return 'created';
   }
@@ -92,7 +97,7 @@ export class MemoryStore implements SessionStore {
     const entry = this.#live(id);
     if (!entry) return 'gone';
     entry.expiresAt = expiresAt;
-    this.#byExpiry.moved(entry);
+    this.#queueOf(entry).moved(entry);
     return 'saved';
   }
 
@@ -106,12 +111,14 @@ export class MemoryStore implements SessionStore {
     entry.lastAccessedAt = lastAccessedAt;
     if (userId !== undefined && userId !== entry.userId) {
       this.#unlist(entry);
+      this.#queueOf(entry).remove(entry);
       entry.userId = userId ?? undefined;
+      this.#queueOf(entry).add(entry);
       this.#list(entry);
     }
     if (expiresAt !== entry.expiresAt) {
       entry.expiresAt = expiresAt;
-      this.#byExpiry.moved(entry);
+      this.#queueOf(entry).moved(entry);
     }
     return 'saved';
   }
@@ -145,16 +152,19 @@ export class MemoryStore implements SessionStore {
 
   async clear(): Promise<void> {
     this.#sessions.clear();
-    this.#byExpiry.clear();
+    this.#visitors.clear();
+    this.#users.clear();
     this.#byUser.clear();
   }
 
   async sweep(): Promise<number> {
     const now = this.#clock();
     let removed = 0;
-    for (let entry = this.#byExpiry.first; entry && entry.expiresAt <= now; entry = this.#byExpiry.first) {
-      this.#remove(entry);
-      if (++removed % SWEEP_BATCH === 0) await nextTurn();
+    for (const queue of [this.#visitors, this.#users]) {
+      for (let entry = queue.first; entry && entry.expiresAt <= now; entry = queue.first) {
+        this.#remove(entry);
+        if (++removed % SWEEP_BATCH === 0) await nextTurn();
+      }
     }
     return removed;
   }
@@ -175,14 +185,26 @@ export class MemoryStore implements SessionStore {
     const { names, texts } = this.#packer.pack(fields);
     const entry: Entry = { id, createdAt, lastAccessedAt, expiresAt, userId, names, texts, position: 0 };
     this.#sessions.set(id, entry);
-    this.#byExpiry.add(entry);
+    this.#queueOf(entry).add(entry);
     this.#list(entry);
   }
 
   #remove(entry: Entry): void {
     this.#sessions.delete(entry.id);
-    this.#byExpiry.remove(entry);
+    this.#queueOf(entry).remove(entry);
     this.#unlist(entry);
+  }
+
+  /** Asked for before `userId` changes, and again after it. */
+  #queueOf({ userId }: Entry): ExpiryQueue<Entry> {
+    return userId === undefined ? this.#visitors : this.#users;
+  }
+
+  /** Who makes room; there is somebody. */
+  #dispensable(): Entry {
+    const user = this.#users.first;
+    if (user && user.expiresAt <= this.#clock()) return user;
+    return (this.#visitors.first ?? user) as Entry;
   }
 
   #list(entry: Entry): void {
