@@ -21,6 +21,7 @@ import {
   type CookieStoreOptions,
   CsrfGuard,
   CsrfToken,
+  FileStore,
   Flash,
   MemoryStore,
   Session,
@@ -51,6 +52,7 @@ import {
 } from './support/app.js';
 import { HeldStore } from './support/held-store.js';
 import { connect } from './support/sockets.js';
+import { removeTemporary, temporaryFolder } from './support/temporary.js';
 
 /** Places where handlers wait for the test. */
 class Gates {
@@ -1026,15 +1028,79 @@ onBothAdapters((adapter) => {
       expect(await three.look(headerOf(browser.cookies))).toEqual(ANONYMOUS);
     });
 
-    it('there is nothing to warn of', () => {
-      expect(one.log).toEqual([]);
-    });
-
     it('a CookieStore is no place for them', () => {
       expect(() => new CookieStore({ revocations: new CookieStore() })).toThrow(
         'Session option CookieStore revocations: it takes a store that keeps its sessions itself.',
       );
       expect(() => new CookieStore({ revocations: {} as SessionStore })).toThrow('CookieStore revocations');
+    });
+  });
+
+  describe('what revocations may not forget', () => {
+    const bounded = (): CookieStore => new CookieStore({ revocations: new MemoryStore({ maxSessions: 50 }) });
+    const refusal = {
+      code: 'E_SESSION_CONFIGURATION',
+      option: 'CookieStore revocations',
+      message: expect.stringMatching(/MemoryStore with maxSessions \(50\).*use a store that evicts nothing/),
+    };
+    const warning = expect.stringMatching(
+      /^CookieStore revocations: a MemoryStore forgets the ended sessions when this process ends.*durable/,
+    );
+    afterAll(removeTemporary);
+
+    /** A login and a logout; the cookie from between. */
+    async function loggedOut(site: Site): Promise<string> {
+      const browser = site.browser();
+      await browser.post('/login', { as: 'alice' });
+      const cookie = headerOf(browser.cookies);
+      await browser.post('/logout');
+      expect(await site.look(cookie)).toEqual(ANONYMOUS);
+      return cookie;
+    }
+
+    it('a MemoryStore that evicts stops the boot', async () => {
+      await expect(start(adapter, { store: bounded() })).rejects.toMatchObject(refusal);
+    });
+
+    it('nor can it be switched to', async () => {
+      const site = await start(adapter, { store: new MemoryStore() });
+      const before = site.sessions.store;
+      for (const migrate of [false, true]) {
+        await expect(site.sessions.useStore(bounded(), { migrate })).rejects.toMatchObject(refusal);
+      }
+      expect(site.sessions.store).toBe(before);
+    });
+
+    it('one warning says that a MemoryStore forgets on a restart, which is true', async () => {
+      const clock = new Clock();
+      const fresh = () => ({ revocations: new MemoryStore({ clock: clock.read }) });
+      const site = await start(adapter, { clock, store: fresh() });
+      const cookie = await loggedOut(site);
+      expect(site.log).toEqual([warning]);
+      const restarted = await start(adapter, { clock, store: fresh() });
+      expect((await restarted.look(cookie)).data).toEqual({ userId: 'alice' });
+    });
+
+    it('the warning comes when it is switched to, as well', async () => {
+      const site = await start(adapter, { store: new MemoryStore() });
+      await site.sessions.useStore(new CookieStore({ revocations: new MemoryStore() }), { migrate: true });
+      expect(site.log).toEqual([warning]);
+    });
+
+    it('in a FileStore nothing is forgotten, by sixty more logouts and a restart, and nothing warned of', async () => {
+      const clock = new Clock();
+      const directory = await temporaryFolder();
+      const again = () => ({ revocations: new FileStore({ directory, clock: clock.read }) });
+      const site = await start(adapter, { clock, store: again() });
+      const cookie = await loggedOut(site);
+      for (let index = 0; index < 60; index++) {
+        const visitor = site.browser();
+        await visitor.get('/set?a=1');
+        await visitor.post('/logout');
+      }
+      const restarted = await start(adapter, { clock, store: again() });
+      expect(await restarted.look(cookie)).toEqual(ANONYMOUS);
+      expect([...site.log, ...restarted.log]).toEqual([]);
     });
   });
 

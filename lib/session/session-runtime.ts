@@ -7,6 +7,8 @@ import { isHttps, type HttpRequest } from '../http/request-context.js';
 import type { SessionCookie } from '../http/session-cookie.js';
 import { checkedStore, type ResolvedSessionOptions } from '../options/resolved-options.js';
 import { BoundedStore } from '../stores/bounded-store.js';
+import { CookieStore } from '../stores/cookie/cookie.store.js';
+import { MemoryStore } from '../stores/memory/memory.store.js';
 import { MigratingStore } from '../stores/migrating.store.js';
 import type { SessionStore } from '../stores/session-store.js';
 import { SessionCarrier, storesIn } from './session-carrier.js';
@@ -116,10 +118,25 @@ export class SessionRuntime {
           'until it expires. new CookieStore({ revocations: aStore }) keeps the ids of ended sessions in any other store.',
       );
     }
+    if (byValue?.revocations instanceof MemoryStore) {
+      this.logger.warn(
+        'CookieStore revocations: a MemoryStore forgets the ended sessions when this process ends, and other processes ' +
+          'never know of them. A copy of a session cookie made before the logout is accepted again then, until it ' +
+          'expires. Use a store that is durable and shared, such as FileStore or RedisStore.',
+      );
+    }
     return this.#bounded(store);
   }
 
   #check(store: SessionStore): void {
+    const revocations = store instanceof CookieStore ? store.revocations : undefined;
+    if (revocations instanceof MemoryStore && revocations.maxSessions < Infinity) {
+      throw new SessionConfigurationError(
+        'CookieStore revocations',
+        `a MemoryStore with maxSessions (${revocations.maxSessions}) forgets ended sessions when others end, and their ` +
+          'cookies work again; use a store that evicts nothing, such as FileStore or RedisStore',
+      );
+    }
     if (this.maxSessionsPerUser === Infinity || store.listByUser) return;
     throw new SessionConfigurationError(
       'auth.maxSessionsPerUser',

@@ -10,7 +10,8 @@ import { tooLarge } from '../too-large.js';
 export interface CookieStoreOptions {
   /**
    * Keeps the ids of the sessions that were ended, each until the session would have expired by itself. Without it, a
-   * copy of the cookie from before the logout is accepted after it.
+   * copy of the cookie from before the logout is accepted after it. It has to be durable and must evict nothing: what it
+   * forgets counts as not ended. A `MemoryStore` with `maxSessions` stops the boot; one without is warned of.
    * @default none
    */
   revocations?: SessionStore;

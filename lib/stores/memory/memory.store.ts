@@ -51,6 +51,8 @@ const outsideRequests = AsyncLocalStorage.snapshot();
  * a restart. Every operation is one synchronous step, and therefore atomic.
  */
 export class MemoryStore implements SessionStore {
+  /** How many sessions it holds at most. */
+  readonly maxSessions: number;
   readonly #sessions = new ShardedMap<Entry>();
   /** Two queues, so that visitors can make room before users. */
   readonly #visitors = new ExpiryQueue<Entry>();
@@ -58,7 +60,6 @@ export class MemoryStore implements SessionStore {
   /** Most users have one session, and one needs no Set. */
   readonly #byUser = new ShardedMap<Entry | Set<Entry>>();
   readonly #packer = new FieldPacker();
-  readonly #maxSessions: number;
   readonly #sweepInterval: number;
   readonly #clock: () => number;
   #timer: NodeJS.Timeout | undefined;
@@ -68,7 +69,7 @@ export class MemoryStore implements SessionStore {
     if (!(maxSessions >= 1)) {
       throw SessionConfigurationError.value('MemoryStore maxSessions', maxSessions, 'a number of at least 1');
     }
-    this.#maxSessions = maxSessions;
+    this.maxSessions = maxSessions;
     this.#sweepInterval = parseDuration(options.sweepInterval ?? 30, 'MemoryStore sweepInterval');
     this.#clock = options.clock ?? Date.now;
   }
@@ -77,7 +78,7 @@ export class MemoryStore implements SessionStore {
     if (this.#live(id)) return 'exists';
     this.#startSweeping();
     // Ends: each turn removes one.
-    while (this.#sessions.size >= this.#maxSessions) this.#remove(this.#dispensable());
+    while (this.#sessions.size >= this.maxSessions) this.#remove(this.#dispensable());
     this.#add(id, record);
     return 'created';
   }
