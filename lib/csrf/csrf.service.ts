@@ -11,14 +11,12 @@ import { type ResolvedSessionOptions, SESSION_OPTIONS } from '../options/resolve
 import { RequestSession } from '../session/request-session.js';
 import { SessionManager } from '../session/session-manager.js';
 import { SessionRuntime } from '../session/session-runtime.js';
-import { BOUND, type SessionTransaction } from '../session/transaction.js';
+import { VISITOR_CSRF } from '../session/field-names.js';
+import type { SessionTransaction } from '../session/transaction.js';
 import { type CsrfEvidence, type CsrfTokenVerdict, isSafe, refusal } from './csrf-decision.js';
 import { isUnreadMultipart, methodsOf, ownOrigin, tokenIn, valuesOf } from './csrf-evidence.js';
 import { mintToken, tokenMatches } from './csrf-token.js';
 import { VisitorCookie, type VisitorSecret } from './csrf-visitor.js';
-
-/** The field that holds the secret of the visitor whose session it became. */
-const BEFORE = `${BOUND}csrf`;
 
 /** The service of each application, for the parameter decorator, which is given nothing to find it by. */
 const services = new WeakMap<SessionRuntime, CsrfService>();
@@ -137,7 +135,7 @@ export class CsrfService {
   #accepted(transaction: SessionTransaction): Buffer[] {
     if (transaction.status === 'stored') {
       const secrets = this.#keys.map((key) => derived(key, transaction));
-      const before = transaction.fields.text(BEFORE);
+      const before = transaction.fields.text(VISITOR_CSRF);
       return before === undefined ? secrets : [...secrets, Buffer.from(JSON.parse(before), 'base64url')];
     }
     const visitor = this.#visitor(transaction);
@@ -147,7 +145,7 @@ export class CsrfService {
   /** A visitor's session begins: the forms that are open now stay usable, as long as its id. */
   #carryOver(transaction: SessionTransaction): readonly (readonly [string, string])[] {
     const visitor = this.#visitor(transaction);
-    return visitor ? [[BEFORE, JSON.stringify(visitor.secret.toString('base64url'))]] : [];
+    return visitor ? [[VISITOR_CSRF, JSON.stringify(visitor.secret.toString('base64url'))]] : [];
   }
 
   #visitor(transaction: SessionTransaction): VisitorSecret | undefined {

@@ -1,7 +1,6 @@
 import { encode } from './json-text.js';
+import { FLASH } from './field-names.js';
 import type { FieldSet } from './field-set.js';
-
-const PREFIX = 'flash:';
 
 /** What flash messages need of the session they belong to. */
 interface Host {
@@ -27,7 +26,7 @@ export class FlashMessages {
 
   /** Leaves a message: any JSON value; anything else is a `SessionValueError`. */
   set(key: string, value: unknown): this {
-    this.#host.change().write(PREFIX + key, `flash.${key}`, value);
+    this.#host.change().write(FLASH + key, `flash.${key}`, value);
     return this;
   }
 
@@ -39,9 +38,9 @@ export class FlashMessages {
       this.#now.delete(key);
       return value as V;
     }
-    const value = fields.read(PREFIX + key, `flash.${key}`);
+    const value = fields.read(FLASH + key, `flash.${key}`);
     if (value !== undefined) {
-      this.#host.change().remove(PREFIX + key, `flash.${key}`);
+      this.#host.change().remove(FLASH + key, `flash.${key}`);
       this.#read.set(key, value);
     }
     return value as V | undefined;
@@ -50,18 +49,18 @@ export class FlashMessages {
   /** Looks at a message and leaves it where it is. */
   peek<V>(key: string): V | undefined {
     const fields = this.#host.use();
-    const value = this.#now.has(key) ? this.#now.get(key) : fields.read(PREFIX + key, `flash.${key}`);
+    const value = this.#now.has(key) ? this.#now.get(key) : fields.read(FLASH + key, `flash.${key}`);
     return value as V | undefined;
   }
 
   has(key: string): boolean {
-    return this.#host.use().has(PREFIX + key) || this.#now.has(key);
+    return this.#host.use().has(FLASH + key) || this.#now.has(key);
   }
 
   /** Takes every message. */
   all(): Record<string, unknown> {
     const fields = this.#host.use();
-    const keys = new Set([...fields.names(PREFIX)].map((field) => field.slice(PREFIX.length)));
+    const keys = new Set([...fields.names(FLASH)].map((field) => field.slice(FLASH.length)));
     for (const key of this.#now.keys()) keys.add(key);
     const messages = Object.create(null) as Record<string, unknown>;
     for (const key of keys) messages[key] = this.get(key);

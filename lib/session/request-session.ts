@@ -2,7 +2,9 @@ import { SessionValueError } from '../errors.js';
 import { FlashMessages } from './flash-messages.js';
 import type { Session } from './session.js';
 import type { SessionData } from './session-data.js';
-import { DATA, type SessionTransaction, userIdOf } from './transaction.js';
+import { DATA } from './field-names.js';
+import { userIdOf } from './login.js';
+import type { SessionTransaction } from './transaction.js';
 
 type Values = Record<string, unknown>;
 /** The end of a callback-style call, as Passport makes them. */

@@ -1,5 +1,6 @@
-import type { HttpRequest } from '../http/request-context.js';
 import type { SessionRecord } from '../stores/session-store.js';
+import { LOGIN_AGENT, LOGIN_IP } from './field-names.js';
+import { type LifetimeRules, timesOf } from './lifetime.js';
 
 /** A session as it is listed: who, since when, until when, and from where. Nothing in it works as a cookie. */
 export interface SessionInfo {
@@ -16,42 +17,18 @@ export interface SessionInfo {
   readonly ip?: string;
 }
 
-/** The fields that remember a login; a login as somebody else writes them anew. */
-const AT = 'login:at';
-const AGENT = 'login:userAgent';
-const IP = 'login:ip';
-
-/** As much of a User-Agent as is kept; the header is the client's to choose. */
-const AGENT_LENGTH = 256;
-
-/** What is remembered of the request that logs in. */
-export function loginFields(request: HttpRequest, now: number): readonly (readonly [string, unknown])[] {
-  const agent = request.headers['user-agent'];
-  return [
-    [AT, now],
-    [AGENT, agent === undefined ? undefined : agent.slice(0, AGENT_LENGTH)],
-    [IP, request.ip ?? request.socket?.remoteAddress],
-  ];
-}
-
-/** When the user of a session logged in, in milliseconds since the epoch. */
-export function loggedInAt({ fields, createdAt }: SessionRecord): number {
-  return Number(fields.get(AT) ?? createdAt);
-}
-
-export function infoOf(
-  id: string,
-  { userId, fields }: SessionRecord,
-  times: { readonly createdAt: number; readonly lastAccessedAt: number; readonly expiresAt: number },
-): SessionInfo {
+/** A record as it is listed. */
+export function infoOf(id: string, record: SessionRecord, rules: LifetimeRules): SessionInfo {
+  const { userId, fields } = record;
+  const times = timesOf(rules, record);
   return {
     id,
     userId,
     createdAt: new Date(times.createdAt),
     lastAccessedAt: new Date(times.lastAccessedAt),
     expiresAt: new Date(times.expiresAt),
-    userAgent: text(fields.get(AGENT)),
-    ip: text(fields.get(IP)),
+    userAgent: text(fields.get(LOGIN_AGENT)),
+    ip: text(fields.get(LOGIN_IP)),
   };
 }
 

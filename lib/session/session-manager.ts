@@ -62,7 +62,7 @@ export class SessionManager implements OnApplicationShutdown {
     const { byValue } = this.#runtime.carrier;
     if (byValue) throw new SessionStoreUnsupportedError(byValue, 'find', OUT_OF_REACH);
     const record = await this.#runtime.store.load(id, () => {});
-    return record && infoOf(id, record, this.#runtime.seen(record));
+    return record && infoOf(id, record, this.#runtime.lifetime);
   }
 
   /** The session with this public id; `SessionNotFoundError` when there is none. */
@@ -90,7 +90,7 @@ export class SessionManager implements OnApplicationShutdown {
   async listByUser(userId: string): Promise<SessionInfo[]> {
     const sessions = await this.#runtime.users.list(userId);
     return [...sessions]
-      .map(([id, record]) => infoOf(id, record, this.#runtime.seen(record)))
+      .map(([id, record]) => infoOf(id, record, this.#runtime.lifetime))
       .sort((a, b) => b.lastAccessedAt.getTime() - a.lastAccessedAt.getTime());
   }
 

@@ -5,6 +5,7 @@ import { SessionUsageError } from '../errors.js';
 import { isHttps, type Located } from '../http/request-context.js';
 import { addVary, type OutgoingHeaders, setCookie } from '../http/outgoing-headers.js';
 import { type BeforeSend, ResponseHook } from '../http/response-hook.js';
+import { secondsUntil } from './lifetime.js';
 import type { SessionRuntime } from './session-runtime.js';
 
 /** What the reply needs to know of the session it speaks of. */
@@ -146,7 +147,7 @@ export class SessionReply implements BeforeSend {
     const { cookie } = this.#at.request.headers;
     if (this.cookie === 'remove') return carrier.deletions(this.secure, cookie);
     const { identity, times } = this.#session;
-    const seconds = this.#runtime.secondsUntil(times.expiresAt);
+    const seconds = secondsUntil(times.expiresAt, this.#runtime.now());
     return carrier.lines(identity, () => this.#session.record(), seconds, this.secure, cookie);
   }
 }

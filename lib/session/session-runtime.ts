@@ -13,15 +13,10 @@ import { MigratingStore } from '../stores/migrating.store.js';
 import type { SessionStore } from '../stores/session-store.js';
 import { SessionCarrier, storesIn } from './session-carrier.js';
 import { EventStream } from './event-stream.js';
+import type { LifetimeRules } from './lifetime.js';
 import type { SessionEvent } from './session-events.js';
 import type { SessionTransaction } from './transaction.js';
 import { UserSessions } from './user-sessions.js';
-
-interface Times {
-  readonly createdAt: number;
-  readonly lastAccessedAt: number;
-  readonly expiresAt: number;
-}
 
 /** What every transaction of an application shares: the store, the keys, the clock and the rules of time. */
 export class SessionRuntime {
@@ -32,9 +27,7 @@ export class SessionRuntime {
   readonly now: () => number;
   readonly authKey: string;
   readonly maxSessionsPerUser: number;
-  readonly rolling: boolean;
-  /** What an extension must gain to be worth a write: a tenth of the idle lifetime. */
-  readonly throttle: number;
+  readonly lifetime: LifetimeRules;
   readonly onStoreError: 'throw' | 'anonymous';
   readonly defaults: () => ReadonlyMap<string, string>;
   /** What else wants to know that a session was opened. */
@@ -47,8 +40,6 @@ export class SessionRuntime {
   /** Every store that was ever in use: what they opened is theirs to close in the end. */
   readonly #used = new Set<SessionStore>();
   #store: BoundedStore;
-  readonly #maxAge: number;
-  readonly #absoluteMaxAge: number;
   #warnedOfProxy = false;
   #warnedOfForeignSession = false;
 
@@ -60,12 +51,9 @@ export class SessionRuntime {
     this.#store = this.#put(options.store);
     this.now = options.clock;
     this.authKey = options.auth.key;
-    this.rolling = options.rolling;
-    this.throttle = options.maxAge / 10;
+    this.lifetime = options;
     this.onStoreError = options.onStoreError;
     this.defaults = options.defaults;
-    this.#maxAge = options.maxAge;
-    this.#absoluteMaxAge = options.absoluteMaxAge;
   }
 
   /** The store in use. */
@@ -148,27 +136,6 @@ export class SessionRuntime {
     return new BoundedStore(store, this.#storeTimeout, (operation, cause) =>
       this.logger.error(`The session store could not be reached (${operation}): ${messageOf(cause)}`),
     );
-  }
-
-  /** The times of a session that begins now. */
-  newTimes(): { -readonly [K in keyof Times]: Times[K] } {
-    const now = this.now();
-    return { createdAt: now, lastAccessedAt: now, expiresAt: this.expiryOf({ createdAt: now }, now) };
-  }
-
-  /** When a session that is used now ends: after the idle lifetime, but never past the absolute one. */
-  expiryOf({ createdAt }: Pick<Times, 'createdAt'>, now = this.now()): number {
-    return Math.min(now + this.#maxAge, createdAt + this.#absoluteMaxAge);
-  }
-
-  /** The times in a record. A touch moves only the expiry, from which the last use can be told. */
-  seen({ createdAt, lastAccessedAt, expiresAt }: Times): { -readonly [K in keyof Times]: Times[K] } {
-    return { createdAt, lastAccessedAt: Math.max(lastAccessedAt, expiresAt - this.#maxAge), expiresAt };
-  }
-
-  /** For Max-Age: whole seconds, rounded up, so that the cookie is still there when the record expires. */
-  secondsUntil(instant: number): number {
-    return Math.max(0, Math.ceil((instant - this.now()) / 1000));
   }
 
   emit(event: SessionEvent): void {

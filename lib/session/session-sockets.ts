@@ -1,5 +1,6 @@
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import type { SessionRecord } from '../stores/session-store.js';
+import { throttleOf } from './lifetime.js';
 import { RequestSession } from './request-session.js';
 import { SessionRuntime } from './session-runtime.js';
 import type { Session } from './session.js';
@@ -81,7 +82,7 @@ export class SessionSockets implements OnApplicationShutdown {
 
   /** Asks the store for the session. Closes its sockets if it has ended, and looks again later if not. */
   async #look(id: string, tracked: Tracked): Promise<void> {
-    const { now, throttle } = this.#runtime;
+    const { now, lifetime } = this.#runtime;
     clearTimeout(tracked.timer);
     const expiresAt = await tracked.reload().then(
       (record) => record?.expiresAt ?? -Infinity,
@@ -94,7 +95,7 @@ export class SessionSockets implements OnApplicationShutdown {
     clearTimeout(tracked.timer);
     tracked.timer = setTimeout(
       () => void this.#look(id, tracked),
-      Math.min(left, throttle, LOOK_EVERY),
+      Math.min(left, throttleOf(lifetime), LOOK_EVERY),
     ).unref();
   }
 

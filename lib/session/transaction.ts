@@ -10,17 +10,13 @@ import type { BoundedStore } from '../stores/bounded-store.js';
 import type { SessionDelta, SessionRecord } from '../stores/session-store.js';
 import { type FieldChanges, FieldSet } from './field-set.js';
 import { type Ended, type Found, findSession } from './find-session.js';
-import { loginFields } from './session-info.js';
+import { BOUND_TO_ID, FLASH } from './field-names.js';
+import { expiryOf, extension, newTimes, type Times, timesOf } from './lifetime.js';
+import { changesUser, loginFields, writtenUser } from './login.js';
 import { SessionReply } from './session-reply.js';
 import type { SessionRuntime } from './session-runtime.js';
 import { Turns } from './turns.js';
 import { SIGNED_OUT_ELSEWHERE } from './user-sessions.js';
-
-/** The field a data key is stored in; flash messages and the library's own fields have other prefixes. */
-export const DATA = 'data:';
-
-/** Fields that live as long as the session's id: a rotation drops them. */
-export const BOUND = 'id:';
 
 /**
  * - `new`: the store knows nothing of it; the first write creates it.
@@ -40,12 +36,6 @@ interface Work {
 
 /** The place a save looks for changes in: what was written, or also the values that were handed out. */
 type Look = 'written' | 'in place';
-
-interface Times {
-  createdAt: number;
-  lastAccessedAt: number;
-  expiresAt: number;
-}
 
 /**
  * What one request does to one session, from the cookie that names it to the cookie that answers:
@@ -114,7 +104,7 @@ export class SessionTransaction {
     const { fields, userId, ...times } = found.record;
     this.#fields = new FieldSet(fields);
     this.storedUser = userId;
-    this.#times = runtime.seen(times);
+    this.#times = timesOf(runtime.lifetime, times);
     this.#outdated = found.verified.outdated;
     this.#byValue = found.verified.byValue ?? false;
     // It may be due for an extension by the time of the answer, or be written as late as the headers.
@@ -139,7 +129,7 @@ export class SessionTransaction {
 
   /** Of a session that is not stored: as if it began now. */
   get times(): Times {
-    return (this.#times ??= this.runtime.newTimes());
+    return (this.#times ??= newTimes(this.runtime.lifetime, this.runtime.now()));
   }
 
   /** Made when it is first asked for, or needed. */
@@ -264,7 +254,7 @@ export class SessionTransaction {
 
   /** The browser of a session that had to make room is told so with whatever it is answered. */
   #tell(): void {
-    if (this.ended === 'elsewhere') this.change().write('flash:error', 'flash.error', SIGNED_OUT_ELSEWHERE);
+    if (this.ended === 'elsewhere') this.change().write(`${FLASH}error`, 'flash.error', SIGNED_OUT_ELSEWHERE);
   }
 
   // The one place that saves. The interceptor, the response's two decisions and a closed connection come here.
@@ -494,7 +484,7 @@ export class SessionTransaction {
     if (this.status === 'gone') return;
     if (this.status === 'unavailable') this.#carryOver();
     if (this.storedUser !== undefined) this.fields.forgetUnwritten();
-    const isLogin = this.#newUser(written) !== null;
+    const isLogin = writtenUser(written, this.runtime.authKey) !== null;
     for (const [field, value] of loginFields(this.request, this.runtime.users.loginAt())) {
       this.fields.write(field, field, isLogin ? value : undefined);
     }
@@ -518,8 +508,8 @@ export class SessionTransaction {
   async #create(changes: FieldChanges): Promise<void> {
     this.reply.requireCookie();
     const { store } = this.runtime;
-    const userId = this.#newUser(changes) ?? undefined;
-    const times = this.runtime.newTimes();
+    const userId = writtenUser(changes, this.runtime.authKey) ?? undefined;
+    const times = newTimes(this.runtime.lifetime, this.runtime.now());
     const carriesOn = this.#carriesOn && userId === undefined;
     const bound = carriesOn ? this.runtime.onCreate.flatMap((fields) => fields(this)) : [];
     for (let attempt = 0; attempt < 3; attempt++) {
@@ -543,9 +533,12 @@ export class SessionTransaction {
     const { signer, carrier } = this.runtime;
     const store = this.#store;
     const previousId = this.id;
-    const changes = { set: changed.set, delete: [...changed.delete, ...this.fields.names(BOUND)] };
+    const changes = { set: changed.set, delete: [...changed.delete, ...this.fields.names(BOUND_TO_ID)] };
     const next = signer.newIdentity();
-    const expiresAt = Math.max(this.runtime.expiryOf(this.times), this.times.expiresAt);
+    const expiresAt = Math.max(
+      expiryOf(this.runtime.lifetime, this.times.createdAt, this.runtime.now()),
+      this.times.expiresAt,
+    );
     const header = this.#header(changes, expiresAt);
     this.#concluded(await store.rotate(previousId, next.id, { ...changes, header }), changes, header);
     if (this.status !== 'stored') return;
@@ -571,32 +564,23 @@ export class SessionTransaction {
     if (this.runtime.carrier.byValue) this.reply.cookie = 'issue';
     if (header.userId !== undefined) this.storedUser = header.userId ?? undefined;
     if (header.expiresAt !== undefined) {
-      this.times.expiresAt = header.expiresAt;
+      this.#times = { ...this.times, expiresAt: header.expiresAt };
       this.reply.cookie = 'issue';
       this.#touched = false;
     }
   }
 
-  /** A login, or the end of one: the user that is written is not the stored one. */
+  /** True for a login, and for the end of one. */
   #changesUser(changes: FieldChanges | undefined): boolean {
-    const userId = changes && this.#newUser(changes);
-    return userId !== undefined && userId !== (this.storedUser ?? null);
+    return changesUser(changes, this.runtime.authKey, this.storedUser);
   }
 
   #header(changes: FieldChanges, expiresAt: number | undefined): SessionDelta['header'] {
     const header: Mutable<SessionDelta['header']> = { lastAccessedAt: this.runtime.now() };
     if (expiresAt !== undefined) header.expiresAt = expiresAt;
-    const userId = this.#newUser(changes);
+    const userId = writtenUser(changes, this.runtime.authKey);
     if (userId !== undefined) header.userId = userId;
     return header;
-  }
-
-  /** The user that is written; null for nobody, undefined if nothing is said. */
-  #newUser(changes: FieldChanges): string | null | undefined {
-    const field = DATA + this.runtime.authKey;
-    const text = changes.set.get(field);
-    if (text !== undefined) return userIdOf(JSON.parse(text)) ?? null;
-    return changes.delete.includes(field) ? null : undefined;
   }
 
   /** A login in a session that could not be loaded: it starts afresh, with nothing but what was written. */
@@ -612,18 +596,9 @@ export class SessionTransaction {
    */
   #extension(writing: boolean): Work['extension'] {
     if (this.status !== 'stored') return undefined;
-    const { rolling, throttle } = this.runtime;
-    if (!rolling && !writing && !this.#touched) return undefined;
     const now = this.runtime.now();
-    const expiresAt = this.runtime.expiryOf(this.times, now);
-    const gained = expiresAt - this.times.expiresAt;
-    if (gained <= 0 || (gained < throttle && !this.#touched) || !this.reply.canSetCookie) return undefined;
+    const expiresAt = extension(this.runtime.lifetime, this.times, now, writing, this.#touched);
+    if (expiresAt === undefined || !this.reply.canSetCookie) return undefined;
     return { expiresAt, lastAccessedAt: now };
   }
-}
-
-/** A user id as text: strings, and numbers for those who count their users. */
-export function userIdOf(value: unknown): string | undefined {
-  if (typeof value === 'number') return String(value);
-  return typeof value === 'string' && value !== '' ? value : undefined;
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { SessionRecord } from '../stores/session-store.js';
-import { loggedInAt } from './session-info.js';
+import { loggedInAt } from './login.js';
 import type { SessionRuntime } from './session-runtime.js';
 
 /** What a browser is told whose session had to make room. */

@@ -2,7 +2,9 @@ import type { INestApplicationContext } from '@nestjs/common';
 import { encode } from '../session/json-text.js';
 import type { SessionData } from '../session/session-data.js';
 import { SessionRuntime } from '../session/session-runtime.js';
-import { DATA, userIdOf } from '../session/transaction.js';
+import { DATA, FLASH } from '../session/field-names.js';
+import { newTimes } from '../session/lifetime.js';
+import { userIdOf } from '../session/login.js';
 
 /** A session as a test sees it. */
 export interface SessionSnapshot {
@@ -16,8 +18,6 @@ export interface SessionSnapshot {
 
 /** What a session cookie can be found in: a response of supertest or of fetch, or a Cookie header. */
 export type CookieSource = string | { readonly headers: object };
-
-const FLASH = 'flash:';
 
 /**
  * A `Cookie` header for a real session, which it stores in the application's own store: whoever sends it has that
@@ -36,7 +36,7 @@ export async function sessionCookie(
   const identity = signer.newIdentity();
   const fields = new Map(Object.entries(data).map(([key, value]) => [DATA + key, encode(value, key)]));
   const userId = userIdOf((data as Record<string, unknown>)[authKey]);
-  const record = { ...runtime.newTimes(), userId, fields };
+  const record = { ...newTimes(runtime.lifetime, runtime.now()), userId, fields };
   await store.create(identity.id, record);
   const secure = carrier.cookie.isSecure(() => false);
   const lines = carrier.lines(identity, () => record, 1, secure, undefined);
