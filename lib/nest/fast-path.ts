@@ -36,10 +36,10 @@ function fasterThan(original: Intercept): Intercept {
     if (!transaction) return original.call(this, others, args, instance, callback, next, type);
 
     const handler = (): Promise<unknown> => {
-      transaction.beginTry();
+      transaction.saving.beginTry();
       return next();
     };
-    transaction.handlerBegins();
+    transaction.saving.handlerBegins();
     try {
       const result = await (others.length === 0
         ? handler()
@@ -49,10 +49,10 @@ function fasterThan(original: Intercept): Intercept {
       return result;
     } catch (error) {
       if (isRefusal(error)) await savedAnswer(transaction);
-      else transaction.handlerFailed();
+      else transaction.saving.handlerFailed();
       throw error;
     } finally {
-      transaction.handlerEnds();
+      transaction.saving.handlerEnds();
     }
   };
 }

@@ -37,7 +37,7 @@ export class SessionInterceptor implements NestInterceptor {
     if (!session) return next.handle();
     const run = (ready: RequestSession): Observable<unknown> => {
       const transaction = RequestSession.transactionOf(ready);
-      if (context.getType() === 'http') transaction.beginTry();
+      if (context.getType() === 'http') transaction.saving.beginTry();
       return context.getType() === 'ws'
         ? messageSession.run(ready, () => savedWith(transaction, next.handle()))
         : savedWith(transaction, next.handle());
@@ -59,7 +59,7 @@ export class SessionInterceptor implements NestInterceptor {
  */
 export function savedWith(transaction: SessionTransaction, values: Observable<unknown>): Observable<unknown> {
   return new Observable((subscriber) => {
-    transaction.handlerBegins();
+    transaction.saving.handlerBegins();
     let saving: Promise<void> | undefined;
 
     function onceSaved(pass: () => void): void {
@@ -73,13 +73,13 @@ export function savedWith(transaction: SessionTransaction, values: Observable<un
       next: (value) => onceSaved(() => subscriber.next(value)),
       error: (error: unknown) => {
         if (isRefusal(error)) return onceSaved(() => subscriber.error(error));
-        transaction.handlerFailed();
+        transaction.saving.handlerFailed();
         subscriber.error(error);
       },
       complete: () => onceSaved(() => subscriber.complete()),
     });
     return () => {
-      transaction.handlerEnds();
+      transaction.saving.handlerEnds();
       subscription.unsubscribe();
     };
   });
@@ -91,8 +91,8 @@ export function savedWith(transaction: SessionTransaction, values: Observable<un
  */
 export function savedAnswer(transaction: SessionTransaction): Promise<void> | undefined {
   if (transaction.reply.begun) return undefined;
-  return transaction.saved()?.catch((error: unknown) => {
-    transaction.handlerFailed();
+  return transaction.saving.saved()?.catch((error: unknown) => {
+    transaction.saving.handlerFailed();
     throw error;
   });
 }

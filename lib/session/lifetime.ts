@@ -41,7 +41,7 @@ export function throttleOf({ maxAge }: LifetimeRules): number {
  * @param isWritten the session is written as well
  * @param isTouched the handler has called `touch()`, which asks for an extension whatever it gains
  */
-export function extension(
+export function extendedExpiry(
   rules: LifetimeRules,
   times: Times,
   now: number,

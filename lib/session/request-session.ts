@@ -141,7 +141,7 @@ export class RequestSession implements Session {
   login(userId: string, data: Values = {}): Promise<void> {
     if (userIdOf(userId) === undefined) {
       const problem = `login() takes the user's id, a string that is not empty, and got ${String(userId) || "''"}.`;
-      return this.#transaction.refuse(new SessionValueError(this.#authKey, this.#authKey, problem));
+      return this.#transaction.saving.refuse(new SessionValueError(this.#authKey, this.#authKey, problem));
     }
     return this.#transaction.login(userId, () => this.update(data).set(this.#authKey, userId));
   }

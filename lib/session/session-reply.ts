@@ -9,9 +9,11 @@ import { secondsUntil } from './lifetime.js';
 import type { SessionRuntime } from './session-runtime.js';
 
 /** What the reply needs to know of the session it speaks of. */
-interface Subject extends Pick<BeforeSend, 'failure' | 'closed' | 'failed'> {
-  saved(): Promise<void> | undefined;
-  savedToSend(): Promise<void> | undefined;
+interface Subject {
+  readonly saving: Pick<BeforeSend, 'failure' | 'closed' | 'failed'> & {
+    saved(): Promise<void> | undefined;
+    readonly settled: Promise<void> | undefined;
+  };
   readonly identity: Identity;
   readonly times: { readonly expiresAt: number };
   /** All of it, as it was last saved. */
@@ -106,19 +108,26 @@ export class SessionReply implements BeforeSend {
   }
 
   save(sendsHeaders: boolean): Promise<void> | undefined {
-    return sendsHeaders ? this.#session.savedToSend() : this.#session.saved();
+    const { saving } = this.#session;
+    const saved = saving.saved();
+    if (!sendsHeaders) return saved;
+    // Whatever needs a cookie is done by then, or refused.
+    return saved?.finally(() => {
+      this.seal();
+      return saving.settled;
+    });
   }
 
   get failure(): unknown {
-    return this.#session.failure;
+    return this.#session.saving.failure;
   }
 
   closed(ended: boolean): void {
-    this.#session.closed(ended);
+    this.#session.saving.closed(ended);
   }
 
   failed(error: unknown): void {
-    this.#session.failed(error);
+    this.#session.saving.failed(error);
   }
 
   /** Something else to put on the response, just before its headers leave; once for each `key`. */

@@ -1,9 +1,4 @@
-import {
-  SessionStoreUnavailableException,
-  SessionTooLargeError,
-  SessionUsageError,
-  SessionValueError,
-} from '../errors.js';
+import { SessionStoreUnavailableException } from '../errors.js';
 import type { Identity } from '../crypto/session-signer.js';
 import type { HttpRequest, Located } from '../http/request-context.js';
 import type { BoundedStore } from '../stores/bounded-store.js';
@@ -11,11 +6,11 @@ import type { SessionDelta, SessionRecord } from '../stores/session-store.js';
 import { type FieldChanges, FieldSet } from './field-set.js';
 import { type Ended, type Found, findSession } from './find-session.js';
 import { BOUND_TO_ID, FLASH } from './field-names.js';
-import { expiryOf, extension, newTimes, type Times, timesOf } from './lifetime.js';
+import { expiryOf, extendedExpiry, newTimes, type Times, timesOf } from './lifetime.js';
 import { changesUser, loginFields, writtenUser } from './login.js';
 import { SessionReply } from './session-reply.js';
 import type { SessionRuntime } from './session-runtime.js';
-import { Turns } from './turns.js';
+import { type Look, SessionSaving, type Unsaved } from './session-saving.js';
 import { SIGNED_OUT_ELSEWHERE } from './user-sessions.js';
 
 /**
@@ -27,15 +22,6 @@ import { SIGNED_OUT_ELSEWHERE } from './user-sessions.js';
 type Status = 'new' | 'stored' | 'gone' | 'unavailable';
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
-
-/** The work of one save. */
-interface Work {
-  readonly changes: FieldChanges | undefined;
-  readonly extension: { readonly expiresAt: number; readonly lastAccessedAt: number } | undefined;
-}
-
-/** The place a save looks for changes in: what was written, or also the values that were handed out. */
-type Look = 'written' | 'in place';
 
 /**
  * What one request does to one session, from the cookie that names it to the cookie that answers:
@@ -59,35 +45,23 @@ export class SessionTransaction {
   readonly runtime: SessionRuntime;
   /** What the response says about all this. */
   readonly reply: SessionReply;
+  readonly saving: SessionSaving;
   #identity: Identity | undefined;
   /** The session is in its cookie, and nowhere else. */
   #byValue = false;
   /** The cookie is not as it would be written today. */
   #outdated = false;
-  /** Raised by everything that a save may have to do something about; see {@link change}. */
-  #version = 0;
-  /** The version that was last saved, or found to need no save. */
-  #savedVersion = 0;
-  /** The error of the last save or login, until one succeeds; of a logout or a rotation, until one of those does. */
-  #failure: { readonly error: unknown; readonly ofSave: boolean } | undefined;
-  /** Handlers under way: what they write is saved when they are done. */
-  #handlers = 0;
-  #wasTried = false;
-  /** The changes of guards, made before the handler was first tried. */
-  #beforeTries: FieldChanges | undefined;
-  #isLossReported = false;
   #touched = false;
   /** What is created here carries on what the visitor began: no login, logout or new id came in between. */
   #carriesOn = true;
   /** Why the status is `unavailable`. */
   #unavailable: unknown;
-  /** Store operations of this request run one after the other. */
-  readonly #turns = new Turns();
 
   private constructor(runtime: SessionRuntime, at: Located, found: Found) {
     this.runtime = runtime;
     this.request = at.request;
     this.reply = new SessionReply(runtime, at, this);
+    this.saving = new SessionSaving(this);
     this.status = found.status;
     if (found.status === 'new') {
       this.ended = found.ended;
@@ -159,9 +133,9 @@ export class SessionTransaction {
 
   /** The fields, for writing: what is written counts as work that no save has seen yet. */
   change(): FieldSet {
-    this.#version++;
+    this.saving.changed();
     const fields = this.use();
-    if (this.reply.isClosed) this.#reportLoss();
+    if (this.reply.isClosed) this.saving.reportLoss();
     return fields;
   }
 
@@ -170,9 +144,9 @@ export class SessionTransaction {
     this.change();
   }
 
-  /** Saves what has changed since the last save. Rejects as {@link saved} does, whatever `onStoreError` says. */
+  /** Saves what has changed since the last save. Rejects if that fails, whatever `onStoreError` says. */
   commit(): Promise<void> {
-    return this.#byHand('save', () => this.#write(this.#look('in place')));
+    return this.saving.byHand('save', () => this.saving.saveNow());
   }
 
   /**
@@ -181,9 +155,9 @@ export class SessionTransaction {
    */
   regenerate(empty: boolean): Promise<void> {
     this.change();
-    return this.#byHand('identity', async () => {
+    return this.saving.byHand('identity', async () => {
       if (this.status === 'stored') this.reply.requireCookie();
-      const seen = this.#version;
+      const seen = this.saving.version;
       if (empty) for (const field of this.fields.names('')) this.fields.remove(field, field);
       if (this.status === 'unavailable') throw this.#unavailable;
       this.#carriesOn = false;
@@ -191,7 +165,7 @@ export class SessionTransaction {
       if (this.status !== 'stored') return false;
       const changes = this.fields.changes();
       await (this.#changesUser(changes) ? this.#changeUser(changes as FieldChanges) : this.#rotate(changes));
-      this.#savedVersion = seen;
+      this.saving.savedUpTo(seen);
       return true;
     });
   }
@@ -202,15 +176,15 @@ export class SessionTransaction {
    */
   login(userId: string, write: () => void): Promise<void> {
     this.change();
-    return this.#byHand('login', async () => {
+    return this.saving.byHand('login', async () => {
       if (userId !== this.storedUser || this.runtime.carrier.byValue) this.reply.requireCookie();
       if (this.status === 'unavailable' || this.status === 'gone') this.#begin();
       write();
-      await this.#write(this.#look('in place'));
+      await this.saving.saveNow();
       if (this.status === 'gone') {
         this.#begin();
         write();
-        await this.#write(this.#look('in place'));
+        await this.saving.saveNow();
       }
       return true;
     });
@@ -219,7 +193,7 @@ export class SessionTransaction {
   /** Ends the session in the store, now. What is written afterwards begins another. */
   invalidate(): Promise<void> {
     this.change();
-    return this.#byHand('identity', async () => {
+    return this.saving.byHand('identity', async () => {
       const { status, storedUser } = this;
       const wasStored = status === 'stored' || status === 'unavailable';
       // A session that is nowhere but in its cookie ends with that.
@@ -244,170 +218,9 @@ export class SessionTransaction {
     });
   }
 
-  /** Drops what was written and not saved: the handler failed, or is tried again. */
-  discard(): void {
-    this.#fields?.discard();
-    this.#touched = false;
-    this.#savedVersion = this.#version;
-    this.#tell();
-  }
-
   /** The browser of a session that had to make room is told so with whatever it is answered. */
   #tell(): void {
     if (this.ended === 'elsewhere') this.change().write(`${FLASH}error`, 'flash.error', SIGNED_OUT_ELSEWHERE);
-  }
-
-  // The one place that saves. The interceptor, the response's two decisions and a closed connection come here.
-
-  /** The error of a save, a logout or a rotation that failed, until a later one succeeds. */
-  get failure(): unknown {
-    return this.#failure?.error;
-  }
-
-  /**
-   * Saves what is unsaved; undefined where nothing is. Waits for what is under way already.
-   *
-   * Ends: one save, and one more if something was written meanwhile. What is written later still is for the next to
-   * ask, and an object that changes for ever is saved as it was. Rejects if the save fails, unless `onStoreError` says
-   * that the request goes on without its session.
-   */
-  saved(look: Look = 'in place'): Promise<void> | undefined {
-    if (this.#turns.taken) return this.#save(look);
-    try {
-      const work = this.#look(look);
-      return work && this.#save(look, work);
-    } catch {
-      return this.#save(look); // a value that cannot be stored: saving says so
-    }
-  }
-
-  /** The same, for a response that sends its headers next: whatever needs a cookie is done by then, or refused. */
-  savedToSend(): Promise<void> | undefined {
-    return this.saved()?.finally(() => {
-      this.reply.seal();
-      return this.#turns.done;
-    });
-  }
-
-  async #save(look: Look, work?: Work): Promise<void> {
-    try {
-      await this.#turn('save', () => this.#write(work ?? this.#look(look)));
-      if (this.#version !== this.#savedVersion) {
-        await this.#turn('save', () => this.#write(this.#look('written')));
-      }
-    } catch (error) {
-      this.#notSaved(error);
-    }
-  }
-
-  #notSaved(error: unknown): void {
-    if (error instanceof SessionValueError || error instanceof SessionTooLargeError) this.discard();
-    const isTolerable =
-      error instanceof SessionStoreUnavailableException && this.runtime.onStoreError === 'anonymous';
-    if (!isTolerable || this.#changesUser(this.fields.changes())) throw error;
-    this.status = 'unavailable';
-    this.#unavailable = error;
-    this.#failure = undefined;
-    this.#savedVersion = this.#version;
-  }
-
-  /**
-   * An operation that a handler asked for. Its promise may be awaited or not: a failure is remembered, and becomes the
-   * answer. What cannot be done at all at this point, such as a login after the headers, is refused; of a save that is
-   * refused the changes are dropped, since no later one could do it.
-   */
-  #byHand(kind: 'save' | 'login' | 'identity', step: () => Promise<boolean>): Promise<void> {
-    const turn = this.#turn(kind, step);
-    turn.catch((error: unknown) => {
-      if (!(error instanceof SessionUsageError)) return;
-      if (kind === 'save') this.discard();
-      // Of an answer under way: a handler that did not await this would not hear of it.
-      if (this.reply.begun) this.runtime.logger.warn(error.message);
-    });
-    return turn;
-  }
-
-  /** Rejects what cannot be done, and says so in the log: a handler need not await it. */
-  refuse(problem: Error): Promise<never> {
-    const refused = Promise.reject(problem);
-    refused.catch(() => this.runtime.logger.warn(problem.message));
-    return refused;
-  }
-
-  /** Store operations run one after the other. */
-  #turn(kind: 'save' | 'login' | 'identity', step: () => Promise<boolean>): Promise<void> {
-    return this.#turns.take(async () => {
-      let isDone: boolean;
-      try {
-        isDone = await step();
-      } catch (error) {
-        this.#remember(error, kind !== 'identity');
-        throw error;
-      }
-      // A step that finds nothing to do, because what failed was dropped, makes nothing good.
-      if (isDone && (kind !== 'save' || this.#failure?.ofSave)) this.#failure = undefined;
-    });
-  }
-
-  /** A logout or a rotation that failed is not forgotten because something else fails after it. */
-  #remember(error: unknown, ofSave: boolean): void {
-    const isRefusal = error instanceof SessionUsageError;
-    if (!isRefusal && (!ofSave || this.#failure?.ofSave !== false)) this.#failure = { error, ofSave };
-  }
-
-  /** A handler begins: until {@link handlerEnds} it is known that somebody will save. */
-  handlerBegins(): void {
-    this.#handlers++;
-  }
-
-  handlerEnds(): void {
-    this.#handlers--;
-  }
-
-  /** A handler failed. What others that run beside it have written, as resolvers do, is not dropped with it. */
-  handlerFailed(): void {
-    if (this.#handlers < 2) this.discard();
-  }
-
-  /** The handler is run: for a second time by an interceptor such as `retry()`, so the first try leaves nothing. */
-  beginTry(): void {
-    if (!this.#wasTried) {
-      this.#beforeTries = this.#fields?.unsaved();
-    } else {
-      this.discard();
-      if (this.#beforeTries) this.change().restore(this.#beforeTries);
-    }
-    this.#wasTried = true;
-  }
-
-  /** The connection is closed. What the response's end has not seen is saved now. */
-  closed(ended: boolean): void {
-    this.saved(ended ? 'written' : 'in place')?.catch((error: unknown) => this.#report(error));
-  }
-
-  /** Nobody asks for a save any more once the connection is closed and the handler is done. Says so, once. */
-  #reportLoss(): void {
-    if (this.#isLossReported) return;
-    setImmediate(() => {
-      const isSafe = this.#handlers > 0 || this.#turns.taken || this.#version === this.#savedVersion;
-      if (isSafe || this.#isLossReported) return;
-      this.#isLossReported = true;
-      this.runtime.logger.warn(
-        'A session was written to after its response had been sent or its client had hung up. Such a change is lost ' +
-          'unless you save it: await session.save().',
-      );
-    }).unref();
-  }
-
-  /** The response became this error: what was not saved is not saved later either. */
-  failed(error: unknown): void {
-    this.discard();
-    this.#report(error);
-  }
-
-  #report(error: unknown): void {
-    if (error instanceof SessionStoreUnavailableException) return; // logged where it happened
-    this.runtime.logger.error(error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
 
   // From here on: what a commit is made of. Each step runs alone, in its turn.
@@ -428,38 +241,50 @@ export class SessionTransaction {
   }
 
   /**
-   * Finds the work there is to save; undefined if there is none. Reads the clock once. Values that were handed out are compared only where the
-   * look is `in place`. Throws `SessionValueError` for a value that cannot be stored.
+   * Finds what is unsaved; undefined if nothing is. Reads the clock once. Throws `SessionValueError` for a value that
+   * cannot be stored.
+   *
+   * @param look `in place`: values that were handed out are compared as well
    */
-  #look(look: Look): Work | undefined {
-    if (this.status === 'gone') {
-      this.#savedVersion = this.#version;
-      return undefined;
-    }
-    const isWritten = this.#version !== this.#savedVersion;
+  unsaved(look: Look, isWritten: boolean): Unsaved | undefined {
+    if (this.status === 'gone') return undefined;
     const mayHaveChanged = isWritten || (look === 'in place' && this.#fields?.holdsObjects);
     const changes = mayHaveChanged ? this.#fields?.changes() : undefined;
-    const extension = this.#extension(changes !== undefined);
+    const extended = this.#extension(changes !== undefined);
     const isDue =
-      this.status === 'stored' && (extension !== undefined || (this.#outdated && this.reply.canSetCookie));
+      this.status === 'stored' && (extended !== undefined || (this.#outdated && this.reply.canSetCookie));
     const isLost =
       (this.status === 'unavailable' && !this.#changesUser(changes)) ||
       (this.status === 'new' && this.reply.isAbandoned);
-    if (isDue || (changes && !isLost)) return { changes, extension };
-    this.#savedVersion = this.#version;
-    return undefined;
+    return isDue || (changes && !isLost) ? { changes, extension: extended } : undefined;
   }
 
-  /** Saves; true if there was something to save. */
-  async #write(work: Work | undefined): Promise<boolean> {
-    if (!work) return false;
-    const seen = this.#version;
-    await this.#carryOut(work);
-    this.#savedVersion = seen;
+  drop(): void {
+    this.#fields?.discard();
+    this.#touched = false;
+    this.#tell();
+  }
+
+  changesSoFar(): FieldChanges | undefined {
+    return this.#fields?.unsaved();
+  }
+
+  putBack(changes: FieldChanges): void {
+    this.change().restore(changes);
+  }
+
+  /** With `onStoreError: 'anonymous'`, unless somebody logs in or out. */
+  goesOnWithout(error: unknown): boolean {
+    const isTolerable =
+      error instanceof SessionStoreUnavailableException && this.runtime.onStoreError === 'anonymous';
+    if (!isTolerable || this.#changesUser(this.fields.changes())) return false;
+    this.status = 'unavailable';
+    this.#unavailable = error;
     return true;
   }
 
-  async #carryOut({ changes, extension }: Work): Promise<void> {
+  /** Saves. Runs in its turn. */
+  async save({ changes, extension }: Unsaved): Promise<void> {
     if (changes && this.#changesUser(changes)) return this.#changeUser(changes);
     if (this.status === 'new' && changes) return this.#create(changes);
     if (this.status !== 'stored') return;
@@ -594,10 +419,10 @@ export class SessionTransaction {
    * A later expiry, when it is time for one. Cookie and record are extended together or not at all: a record that
    * outlives its cookie would never look due again.
    */
-  #extension(writing: boolean): Work['extension'] {
+  #extension(writing: boolean): Unsaved['extension'] {
     if (this.status !== 'stored') return undefined;
     const now = this.runtime.now();
-    const expiresAt = extension(this.runtime.lifetime, this.times, now, writing, this.#touched);
+    const expiresAt = extendedExpiry(this.runtime.lifetime, this.times, now, writing, this.#touched);
     if (expiresAt === undefined || !this.reply.canSetCookie) return undefined;
     return { expiresAt, lastAccessedAt: now };
   }
