@@ -1,7 +1,11 @@
+import { execFile } from 'node:child_process';
 import { createHash, createSecretKey, hkdfSync } from 'node:crypto';
+import { promisify } from 'node:util';
 import { KeyRing } from '../lib/crypto/key-ring.js';
 import { Sealer } from '../lib/crypto/sealer.js';
 import { Xaes256Gcm } from '../lib/crypto/xaes-256-gcm.js';
+
+const run = promisify(execFile);
 
 const xaes = (key: Buffer): Xaes256Gcm => new Xaes256Gcm(createSecretKey(key));
 
@@ -107,7 +111,7 @@ describe('the building blocks of a sealed cookie', () => {
 
   it('have a key of its own for each purpose', () => {
     const ring = new KeyRing([master]);
-    const purposes = ['session-id', 'session', 'csrf', 'csrf-visitor'] as const;
+    const purposes = ['session-id', 'session', 'csrf', 'csrf-visitor', 'nonce'] as const;
     const keys = purposes.map((purpose) => ring.keysFor(purpose)[0].export().toString('hex'));
     expect(new Set([...keys, master.toString('hex')]).size).toBe(purposes.length + 1);
   });
@@ -117,12 +121,52 @@ describe('a sealed value', () => {
   const older = Buffer.alloc(32, 1);
   const newer = Buffer.alloc(32, 2);
   const sealer = new Sealer(new KeyRing([newer, older]), 'csrf-visitor');
+  const nonceOf = (value: string): Buffer => Buffer.from(value.split('.')[2], 'base64url').subarray(0, 24);
 
   it('opens to what was sealed, with a nonce of its own each time', () => {
     const [one, two] = [sealer.seal('name', 'text ünïcödé'), sealer.seal('name', 'text ünïcödé')];
     expect(one).not.toBe(two);
     expect(one).toMatch(/^1\.[A-Za-z0-9_-]{8}\.[A-Za-z0-9_-]+$/);
     expect(sealer.open('name', one)).toEqual({ text: 'text ünïcödé', outdated: false });
+  });
+
+  it('has a nonce of which every part is new each time', () => {
+    const nonces = Array.from({ length: 1000 }, () => nonceOf(sealer.seal('name', 'text')));
+    for (let at = 0; at < 24; at += 6) {
+      expect(new Set(nonces.map((nonce) => nonce.toString('hex', at, at + 6))).size).toBe(nonces.length);
+    }
+  });
+
+  it('shares its nonce with no other, also where the process was cloned, and the generator with it', async () => {
+    // A clone goes on with OpenSSL's generator as the snapshot had it. So here random bytes come from a stream that begins
+    // alike in each process.
+    const clone = async (user: string): Promise<string[]> => {
+      const script = `
+        import crypto from 'node:crypto';
+        import { syncBuiltinESMExports } from 'node:module';
+        let drawn = 0;
+        crypto.randomBytes = (length) =>
+          crypto.createHash('shake256', { outputLength: length }).update(String(drawn++)).digest();
+        syncBuiltinESMExports();
+        const { Sealer } = await import('./dist/crypto/sealer.js');
+        const { KeyRing } = await import('./dist/crypto/key-ring.js');
+        const sealer = new Sealer(new KeyRing([Buffer.alloc(32, 2)]), 'csrf-visitor');
+        const values = [sealer.seal('name', 'the same')];
+        for (let index = 0; index < 400; index++) values.push(sealer.seal('name', '${user} ' + index));
+        console.log(JSON.stringify(values));
+      `;
+      const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script]);
+      return JSON.parse(stdout) as string[];
+    };
+    const [one, two] = await Promise.all([clone('alice'), clone('bob')]);
+    // They are clones: where they do the same, the same comes of it.
+    expect(one[0]).toBe(two[0]);
+    expect([one[400], two[400]].map((value) => sealer.open('name', value)?.text)).toEqual([
+      'alice 399',
+      'bob 399',
+    ]);
+    const nonces = [...one, ...two.slice(1)].map((value) => nonceOf(value).toString('hex'));
+    expect(new Set(nonces).size).toBe(801);
   });
 
   it('of an older secret opens, and is told to be; of a dropped one it does not', () => {

@@ -1,7 +1,7 @@
 import { createHmac, hkdfSync, type KeyObject, createSecretKey } from 'node:crypto';
 
 /** What a key is for. A key derived for one purpose is useless for another (ASVS 5.0 V9.2.2). */
-export type KeyPurpose = 'session-id' | 'session' | 'csrf' | 'csrf-visitor';
+export type KeyPurpose = 'session-id' | 'session' | 'csrf' | 'csrf-visitor' | 'nonce';
 
 /**
  * The application's secrets, newest first. Each purpose gets keys of its own: HKDF-SHA256 (RFC 5869) over the

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHmac, type KeyObject, randomBytes } from 'node:crypto';
 import type { KeyPurpose, KeyRing } from './key-ring.js';
 import { NONCE_BYTES, TAG_BYTES, Xaes256Gcm } from './xaes-256-gcm.js';
 
@@ -22,7 +22,7 @@ export class Sealer {
   readonly #first: string;
   readonly #purpose: KeyPurpose;
   readonly #audience: string;
-  readonly #nonces = new Nonces();
+  readonly #nonceKey: KeyObject;
   readonly #associations = new Map<string, Buffer>();
 
   constructor(ring: KeyRing, purpose: KeyPurpose, audience = '') {
@@ -31,12 +31,15 @@ export class Sealer {
     const ids = ring.ids;
     this.#keys = new Map(ring.keysFor(purpose).map((key, index) => [ids[index], new Xaes256Gcm(key)]));
     this.#first = ids[0];
+    this.#nonceKey = ring.keysFor('nonce')[0];
   }
 
   seal(cookieName: string, text: string): string {
-    const nonce = this.#nonces.next();
     const key = this.#keys.get(this.#first) as Xaes256Gcm;
-    const sealed = key.seal(nonce, Buffer.from(text), this.#associated(this.#first, cookieName));
+    const plaintext = Buffer.from(text);
+    const associated = this.#associated(this.#first, cookieName);
+    const nonce = this.#newNonce(associated, plaintext);
+    const sealed = key.seal(nonce, plaintext, associated);
     return `1.${this.#first}.${Buffer.concat([nonce, sealed]).toString('base64url')}`;
   }
 
@@ -55,6 +58,20 @@ export class Sealer {
     return plain && { text: plain.toString(), outdated: keyId !== this.#first };
   }
 
+  /**
+   * The first 192 bits of HMAC-SHA256(K, 24 random bytes ‖ aad ‖ text), with K the key for `nonce`. The bytes are drawn
+   * now, and none are kept for later. Processes cloned from one snapshot still draw the same ones for a while, because
+   * OpenSSL's generator is cloned as well; aad and text make sure that under one nonce they only ever seal the same.
+   */
+  #newNonce(associated: Buffer, plaintext: Buffer): Buffer {
+    return createHmac('sha256', this.#nonceKey)
+      .update(randomBytes(NONCE_BYTES))
+      .update(associated)
+      .update(plaintext)
+      .digest()
+      .subarray(0, NONCE_BYTES);
+  }
+
   #associated(keyId: string, cookieName: string): Buffer {
     const names = `${keyId} ${cookieName}`;
     let data = this.#associations.get(names);
@@ -63,34 +80,5 @@ export class Sealer {
       this.#associations.set(names, (data = Buffer.from(JSON.stringify(facts))));
     }
     return data;
-  }
-}
-
-/** How many nonces have the same first half. */
-const MOST_ALIKE = 65_536;
-const HALF = NONCE_BYTES / 2;
-
-/**
- * Nonces of 24 random bytes, of which the first 12, which choose the key, stay the same for a while, so that it need
- * not be derived each time. Under one such key AES-GCM sees 2^16 random nonces at most, of the 2^32 that NIST SP
- * 800-38D (8.3) allows.
- */
-class Nonces {
-  #half = Buffer.alloc(0);
-  #left = 0;
-  /** Asking for random bytes costs more than the bytes. */
-  #pool = Buffer.alloc(0);
-  #at = 0;
-
-  next(): Buffer {
-    if (this.#left-- === 0) {
-      this.#half = randomBytes(HALF);
-      this.#left = MOST_ALIKE - 1;
-    }
-    if (this.#at === this.#pool.length) {
-      this.#pool = randomBytes(HALF * 256);
-      this.#at = 0;
-    }
-    return Buffer.concat([this.#half, this.#pool.subarray(this.#at, (this.#at += HALF))]);
   }
 }

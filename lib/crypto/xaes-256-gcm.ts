@@ -1,5 +1,4 @@
 import { createCipheriv, createDecipheriv, type KeyObject } from 'node:crypto';
-import { Remembered } from './remembered.js';
 
 /** Bytes of nonce: enough to choose each at random, for ever. */
 export const NONCE_BYTES = 24;
@@ -13,8 +12,6 @@ export const TAG_BYTES = 16;
 export class Xaes256Gcm {
   readonly #key: KeyObject;
   readonly #k1: Buffer;
-  /** The keys of the first halves of nonces: who seals keeps to one for a while, see `Sealer`. */
-  readonly #derived = new Remembered<Buffer>(100);
 
   constructor(key: KeyObject) {
     this.#key = key;
@@ -46,17 +43,8 @@ export class Xaes256Gcm {
     }
   }
 
+  /** The key for the first half of the nonce: CMAC-based counter mode of SP 800-108, in the two blocks that XAES needs. */
   #keyOf(nonce: Buffer): Buffer {
-    const half = nonce.toString('latin1', 0, 12);
-    const known = this.#derived.get(half);
-    if (known) return known;
-    const key = this.#derive(nonce);
-    this.#derived.set(half, key);
-    return key;
-  }
-
-  /** CMAC-based counter mode of SP 800-108, in the two blocks that XAES needs. */
-  #derive(nonce: Buffer): Buffer {
     const blocks = Buffer.alloc(32);
     blocks.set([0, 1, 0x58, 0]);
     blocks.set([0, 2, 0x58, 0], 16);
