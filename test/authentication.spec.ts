@@ -1,8 +1,17 @@
-import { Controller, Get, HttpCode, Post, UseGuards } from '@nestjs/common';
+import { Controller, Get, HttpCode, Module, Post, UseGuards } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import { request as httpRequest } from 'node:http';
-import { AuthenticatedGuard, Flash, isLocalPath, Public, Session } from 'nest-session';
-import { type Browser, onBothAdapters, type Served, serve, sessionCookies } from './support/app.js';
+import {
+  AuthenticatedGuard,
+  CookieStore,
+  Flash,
+  isLocalPath,
+  MemoryStore,
+  Public,
+  Session,
+  SessionModule,
+} from 'nest-session';
+import { type Browser, onBothAdapters, SECRET, type Served, serve, sessionCookies } from './support/app.js';
 
 @Controller()
 class PrivateController {
@@ -173,6 +182,59 @@ onBothAdapters((adapter) => {
       if (cookie) browser.cookies.set(...(cookie.split('=') as [string, string]));
       const returnTo = (await login()) ?? '/';
       expect(new URL(String(returnTo), served.url).origin).toBe(served.url);
+    });
+  });
+
+  describe.each([
+    ['a CookieStore', () => new CookieStore()],
+    ['a MemoryStore', () => new MemoryStore()],
+  ])('AuthenticatedGuard with a login path and %s', (_, store) => {
+    beforeEach(async () => {
+      @Module({
+        imports: [SessionModule.forRoot({ secret: SECRET, store: store(), auth: { loginPath: '/login' } })],
+        controllers: [PrivateController],
+      })
+      class Root {}
+      served = await serve(adapter, { controllers: [], root: Root });
+      browser = served.browser();
+    });
+
+    /** Sent raw, because clients encode what need not be. Cookies are kept; the status and where it leads. */
+    const ask = (path: string): Promise<[number | undefined, string | undefined]> =>
+      new Promise((resolve, reject) => {
+        const { port } = new URL(served.url);
+        const Cookie = [...browser.cookies].map((pair) => pair.join('=')).join('; ');
+        const sent = httpRequest(
+          { host: '127.0.0.1', port, path, headers: { Accept: HTML, Cookie } },
+          (response) => {
+            response.resume();
+            const [line] = sessionCookies(response);
+            const [, name, value] = /^([^=]+)=([^;]*)/.exec(line ?? '') ?? [];
+            if (name !== undefined) browser.cookies.set(name, value);
+            resolve([response.statusCode, response.headers.location]);
+          },
+        );
+        sent.on('error', reject).end();
+      });
+    const login = async (): Promise<unknown> => (await browser.post('/login').expect(200)).body.returnTo;
+    const page = (length: number, character = 'a'): string => '/private?q='.padEnd(length, character);
+
+    it.each([1025, 4000, 7000])('does not remember a page of %i characters', async (length) => {
+      expect(await ask(page(length))).toEqual([302, '/login']);
+      expect((await browser.get('/login')).body).toEqual({ error: 'Please login to continue' });
+      expect(await login()).toBeNull();
+    });
+
+    it('nor, because of it, the page that was asked for before', async () => {
+      await ask('/private?before');
+      expect(await ask(page(7000))).toEqual([302, '/login']);
+      expect(await login()).toBeNull();
+    });
+
+    it.each(['a', '"'])('remembers one of 1024 characters, whatever they take: %s', async (character) => {
+      const asked = page(1024, character);
+      expect(await ask(asked)).toEqual([302, '/login']);
+      expect(await login()).toBe(asked);
     });
   });
 

@@ -16,6 +16,12 @@ import { isLocalPath } from './local-path.js';
 
 const PUBLIC = 'nest-session:public';
 
+/**
+ * The longest page that is remembered, in characters. The single cookie of a `CookieStore` holds some 3 KB, and JSON in
+ * UTF-8 takes two bytes at most for a character of a URL: so there is room for it, and for a third of a session beside it.
+ */
+const LONGEST_PAGE = 1024;
+
 const WHY = { expired: 'Session expired', elsewhere: SIGNED_OUT_ELSEWHERE };
 
 /** Exempts a route, or a controller's routes, from an `AuthenticatedGuard` that is bound globally. */
@@ -25,8 +31,8 @@ export const Public = (): MethodDecorator & ClassDecorator => SetMetadata(PUBLIC
  * Lets those in who are logged in.
  *
  * Everyone else gets 401, or, where `auth.loginPath` is set, browsers are redirected there: with the flash message
- * `error`, and with the page they asked for under the session key `returnTo`. A client whose Accept header names
- * JSON and not HTML gets the 401 all the same. A store that cannot be reached is a 503: the guard fails closed.
+ * `error`, and with the page they asked for under the session key `returnTo`, if it is a path of this site of 1024
+ * characters at most. A client whose Accept header names JSON and not HTML gets the 401 all the same. A store that cannot be reached is a 503: the guard fails closed.
  */
 @Injectable()
 export class AuthenticatedGuard implements CanActivate {
@@ -57,7 +63,11 @@ export class AuthenticatedGuard implements CanActivate {
     const reads = at.request.method === 'GET' || at.request.method === 'HEAD';
     const asked = at.request.originalUrl ?? at.request.url;
     // Only a page can be gone back to: repeating a POST as a GET would ask for something else.
-    if (reads && isLocalPath(asked) && asked !== loginPath) session.set('returnTo', asked);
+    if (reads && isLocalPath(asked) && asked !== loginPath) {
+      if (asked.length <= LONGEST_PAGE) session.set('returnTo', asked);
+      // Nor is the one before it: the login would lead to a page that was not asked for.
+      else session.delete('returnTo');
+    }
     // Any filter keeps a header and a status, so the redirect works whichever filter answers.
     at.response.setHeader('Location', loginPath);
     throw new LoginRequiredException(message, reads ? HttpStatus.FOUND : HttpStatus.SEE_OTHER, loginPath);
