@@ -20,7 +20,7 @@ export { SessionSockets, type SessionSocket } from './session/session-sockets.js
 export type { SessionEvent } from './session/session-events.js';
 
 export { AuthenticatedGuard, Public } from './auth/authenticated.guard.js';
-export { isLocalPath } from './auth/local-path.js';
+export { isLocalPath } from './util/local-path.js';
 
 export { CsrfGuard } from './csrf/csrf.guard.js';
 export { CsrfProtect, CsrfToken, SkipCsrf } from './csrf/csrf.decorators.js';

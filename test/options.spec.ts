@@ -13,7 +13,7 @@ import {
   type SessionModuleOptionsFactory,
   type SessionStore,
 } from 'nest-session';
-import { parseDuration } from '../lib/options/duration.js';
+import { parseDuration } from '../lib/util/duration.js';
 import {
   type ResolvedSessionOptions,
   resolveOptions,

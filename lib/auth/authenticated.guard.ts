@@ -12,7 +12,7 @@ import { type ResolvedSessionOptions, SESSION_OPTIONS } from '../options/resolve
 import { RequestSession } from '../session/request-session.js';
 import { SessionManager } from '../session/session-manager.js';
 import { SIGNED_OUT_ELSEWHERE } from '../session/user-sessions.js';
-import { isLocalPath } from './local-path.js';
+import { isLocalPath } from '../util/local-path.js';
 
 const PUBLIC = 'nest-session:public';
 

@@ -1,12 +1,12 @@
 import { isIP } from 'node:net';
 import { SessionConfigurationError } from '../errors.js';
 import { type CsrfRules, isOrigin } from '../csrf/csrf-decision.js';
-import { isLocalPath } from '../auth/local-path.js';
+import { isLocalPath } from '../util/local-path.js';
 import { encode } from '../session/json-text.js';
 import { MemoryStore } from '../stores/memory/memory.store.js';
 import type { SessionStore } from '../stores/session-store.js';
-import { oneOf, section, text, TOKEN } from './checks.js';
-import { parseDuration } from './duration.js';
+import { oneOf, section, text, TOKEN } from '../util/checks.js';
+import { parseDuration } from '../util/duration.js';
 import type { SessionModuleOptions } from './session-module-options.js';
 
 /** The injection token of the resolved options. */

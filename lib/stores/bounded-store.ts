@@ -4,7 +4,7 @@ import {
   SessionStoreUnsupportedError,
   SessionTooLargeError,
 } from '../errors.js';
-import { Deadlines } from './deadlines.js';
+import { Deadlines } from '../util/deadlines.js';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './session-store.js';
 
 /** The answers of a store that keeps the contract; see `SessionStore`. */

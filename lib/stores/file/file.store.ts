@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { SessionConfigurationError } from '../../errors.js';
-import { oneOf } from '../../options/checks.js';
-import { parseDuration } from '../../options/duration.js';
+import { oneOf } from '../../util/checks.js';
+import { parseDuration } from '../../util/duration.js';
 import { checkDirectory } from './file-access.js';
 import { nameOf } from './file-document.js';
 import { FileSessions, isDead, ownerOf } from './file-sessions.js';

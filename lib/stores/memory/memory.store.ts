@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { parseDuration } from '../../options/duration.js';
+import { parseDuration } from '../../util/duration.js';
 import { SessionConfigurationError } from '../../errors.js';
 import { type Expiring, ExpiryQueue } from './expiry-queue.js';
 import { mergedRecord } from '../merged-record.js';

@@ -1,4 +1,4 @@
-import { Deadlines } from '../deadlines.js';
+import { Deadlines } from '../../util/deadlines.js';
 import type { RedisArgument, RedisClient } from './redis-client.js';
 import type { Script } from './scripts.js';
 import type { Pairs } from './session-hash.js';

@@ -1,5 +1,5 @@
-import { oneOf, section, text } from '../../options/checks.js';
-import { parseDuration } from '../../options/duration.js';
+import { oneOf, section, text } from '../../util/checks.js';
+import { parseDuration } from '../../util/duration.js';
 import { SessionConfigurationError } from '../../errors.js';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from '../session-store.js';
 import { LockedRecords } from './locked-records.js';

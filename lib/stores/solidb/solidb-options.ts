@@ -1,6 +1,6 @@
 import { SessionConfigurationError } from '../../errors.js';
-import { text } from '../../options/checks.js';
-import { parseDuration } from '../../options/duration.js';
+import { text } from '../../util/checks.js';
+import { parseDuration } from '../../util/duration.js';
 
 /** Options of {@link SolidbStore}. */
 export interface SolidbStoreOptions {
