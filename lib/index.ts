@@ -6,17 +6,17 @@ export type {
   SessionModuleOptions,
   SessionModuleOptionsFactory,
 } from './options/session-module-options.js';
-export { sessionConfig } from './options/session.config.js';
+export { sessionConfig } from './session.config.js';
 
 export type { SessionData } from './session/session-data.js';
-export { Session, Flash, SkipSession } from './session/session.decorators.js';
+export { Session, Flash, SkipSession } from './nest/session.decorators.js';
 export { FlashMessages } from './session/flash-messages.js';
 export { SessionManager } from './session/session-manager.js';
 export type { SessionInfo } from './session/session-info.js';
-export { SessionHealthIndicator, type SessionHealth } from './session/session-health.indicator.js';
+export { SessionHealthIndicator, type SessionHealth } from './nest/session-health.indicator.js';
 export { SessionInterceptor } from './nest/session.interceptor.js';
-export { SessionMiddleware } from './session/session.middleware.js';
-export { SessionSockets, type SessionSocket } from './session/session-sockets.js';
+export { SessionMiddleware } from './nest/session.middleware.js';
+export { SessionSockets, type SessionSocket } from './nest/session-sockets.js';
 export type { SessionEvent } from './session/session-events.js';
 
 export { AuthenticatedGuard, Public } from './auth/authenticated.guard.js';

@@ -15,19 +15,19 @@ import { rememberUpgrades } from './http/request-context.js';
 import { installFastPath } from './nest/fast-path.js';
 import { SessionInterceptor } from './nest/session.interceptor.js';
 import { type ResolvedSessionOptions, resolveOptions, SESSION_OPTIONS } from './options/resolved-options.js';
-import { sessionConfig } from './options/session.config.js';
+import { sessionConfig } from './session.config.js';
 import type { SessionModuleOptions } from './options/session-module-options.js';
 import {
   type ASYNC_OPTIONS_TYPE,
   ConfigurableModuleClass,
   MODULE_OPTIONS_TOKEN,
 } from './session.module-definition.js';
-import { SessionHealthIndicator } from './session/session-health.indicator.js';
-import { SessionLoaderGuard } from './session/session-loader.guard.js';
+import { SessionHealthIndicator } from './nest/session-health.indicator.js';
+import { SessionLoaderGuard } from './nest/session-loader.guard.js';
 import { SessionManager } from './session/session-manager.js';
 import { SessionRuntime } from './session/session-runtime.js';
-import { SessionMiddleware } from './session/session.middleware.js';
-import { SessionSockets } from './session/session-sockets.js';
+import { SessionMiddleware } from './nest/session.middleware.js';
+import { SessionSockets } from './nest/session-sockets.js';
 import { SESSION_STORE } from './stores/session-store.js';
 
 /** Gives every route a session. Import it once, in the root module. */

@@ -9,7 +9,7 @@ import { Observable } from 'rxjs';
 import { hasRequest, isRequest, locate, locateRequest } from '../http/request-context.js';
 import { messageSession } from '../session/opened-session.js';
 import { RequestSession } from '../session/request-session.js';
-import { skipsSession } from '../session/session.decorators.js';
+import { skipsSession } from './session.decorators.js';
 import { SessionManager } from '../session/session-manager.js';
 import type { SessionTransaction } from '../session/transaction.js';
 

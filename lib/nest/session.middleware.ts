@@ -1,6 +1,6 @@
 import { Injectable, type NestMiddleware } from '@nestjs/common';
 import { locateRequest } from '../http/request-context.js';
-import { SessionManager } from './session-manager.js';
+import { SessionManager } from '../session/session-manager.js';
 
 /**
  * Opens the session before everything else, for what runs ahead of the guards: other middleware (Passport) and

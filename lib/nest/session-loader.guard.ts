@@ -1,6 +1,6 @@
 import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
 import { hasRequest, locate } from '../http/request-context.js';
-import { SessionManager } from './session-manager.js';
+import { SessionManager } from '../session/session-manager.js';
 import { skipsSession } from './session.decorators.js';
 
 /**

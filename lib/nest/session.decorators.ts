@@ -1,7 +1,7 @@
 import { createParamDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
-import { sessionFor } from './opened-session.js';
-import type { Session as SessionOfRequest } from './session.js';
-import type { SessionData } from './session-data.js';
+import { sessionFor } from '../session/opened-session.js';
+import type { Session as SessionOfRequest } from '../session/session.js';
+import type { SessionData } from '../session/session-data.js';
 
 /** {@inheritDoc SessionOfRequest} */
 export interface Session<T extends object = SessionData> extends SessionOfRequest<T> {}

@@ -1,9 +1,9 @@
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import type { SessionRecord } from '../stores/session-store.js';
-import { throttleOf } from './lifetime.js';
-import { RequestSession } from './request-session.js';
-import { SessionRuntime } from './session-runtime.js';
-import type { Session } from './session.js';
+import { throttleOf } from '../session/lifetime.js';
+import { RequestSession } from '../session/request-session.js';
+import { SessionRuntime } from '../session/session-runtime.js';
+import type { Session } from '../session/session.js';
 
 /** A client of socket.io, one of `ws`, or a response that is streamed to. */
 export interface SessionSocket {

@@ -1,15 +1,15 @@
 import { Logger } from '@nestjs/common';
 import { registerAs } from '@nestjs/config';
 import { randomBytes } from 'node:crypto';
-import { SessionConfigurationError } from '../errors.js';
-import { CookieStore } from '../stores/cookie/cookie.store.js';
-import { FileStore } from '../stores/file/file.store.js';
-import { RedisStore } from '../stores/redis/index.js';
-import { MemoryStore } from '../stores/memory/memory.store.js';
-import { SolidbStore } from '../stores/solidb/index.js';
-import type { SessionStore } from '../stores/session-store.js';
-import { resolveOptions } from './resolved-options.js';
-import type { SessionCookieOptions, SessionModuleOptions } from './session-module-options.js';
+import { SessionConfigurationError } from './errors.js';
+import { CookieStore } from './stores/cookie/cookie.store.js';
+import { FileStore } from './stores/file/file.store.js';
+import { RedisStore } from './stores/redis/index.js';
+import { MemoryStore } from './stores/memory/memory.store.js';
+import { SolidbStore } from './stores/solidb/index.js';
+import type { SessionStore } from './stores/session-store.js';
+import { resolveOptions } from './options/resolved-options.js';
+import type { SessionCookieOptions, SessionModuleOptions } from './options/session-module-options.js';
 
 /** What each `SESSION_DRIVER` builds. */
 const DRIVERS: Readonly<Record<string, () => SessionStore>> = {

@@ -1,5 +1,5 @@
 import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import { SessionRuntime } from './session-runtime.js';
+import { SessionRuntime } from '../session/session-runtime.js';
 
 /** What `@nestjs/terminus` takes from an indicator: one entry, under the name that was asked for. */
 export type SessionHealth<Key extends string = string> = Record<
