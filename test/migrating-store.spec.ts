@@ -11,7 +11,7 @@ import {
 import { resolveOptions } from '../lib/options/resolved-options.js';
 import { SessionRuntime } from '../lib/session/session-runtime.js';
 import { BoundedStore } from '../lib/stores/bounded-store.js';
-import { KeyedTurns } from '../lib/stores/keyed-turns.js';
+import { SerialQueues } from '../lib/util/serial-queue.js';
 import { MigratingStore } from '../lib/stores/migrating.store.js';
 import { Clock, SECRET } from './support/app.js';
 import { HeldStore } from './support/held-store.js';
@@ -32,19 +32,19 @@ const setting = (name: string, header = {}) => ({ set: new Map([[name, '1']]), d
 const namesIn = (found: SessionRecord | undefined): string[] | undefined =>
   found && [...found.fields.keys()].toSorted();
 
-describe('turns by key', () => {
+describe('serial queues by key', () => {
   it('run one after the other, those of another key beside them, and go on after a failure', async () => {
-    const turns = new KeyedTurns();
+    const queues = new SerialQueues();
     const seen: string[] = [];
     let release = (): void => {};
     const released = new Promise<void>((resolve) => (release = resolve));
-    const failing = turns.take('one', async () => {
+    const failing = queues.run('one', async () => {
       seen.push('first');
       await released;
       throw new Error('failed');
     });
-    const second = turns.take('one', async () => void seen.push('second'));
-    await turns.take('other', async () => void seen.push('other'));
+    const second = queues.run('one', async () => void seen.push('second'));
+    await queues.run('other', async () => void seen.push('other'));
     expect(seen).toEqual(['first', 'other']);
     release();
     await expect(failing).rejects.toThrow('failed');
@@ -53,19 +53,19 @@ describe('turns by key', () => {
   });
 
   it('keep their order when one ends while others wait', async () => {
-    const turns = new KeyedTurns();
+    const queues = new SerialQueues();
     const seen: number[] = [];
     const releases: (() => void)[] = [];
     const step = (index: number) => (): Promise<void> => {
       seen.push(index);
       return new Promise((resolve) => releases.push(resolve));
     };
-    const first = turns.take('one', step(1));
-    const second = turns.take('one', step(2));
+    const first = queues.run('one', step(1));
+    const second = queues.run('one', step(2));
     releases[0]();
     await first;
     await new Promise(setImmediate);
-    const third = turns.take('one', step(3));
+    const third = queues.run('one', step(3));
     await new Promise(setImmediate);
     expect(seen).toEqual([1, 2]);
     releases[1]();
@@ -77,11 +77,11 @@ describe('turns by key', () => {
   });
 
   it('are forgotten when they are over: the next starts at once', async () => {
-    const turns = new KeyedTurns();
-    await turns.take('one', async () => {});
-    await expect(turns.take('one', () => Promise.reject(new Error('failed')))).rejects.toThrow('failed');
+    const queues = new SerialQueues();
+    await queues.run('one', async () => {});
+    await expect(queues.run('one', () => Promise.reject(new Error('failed')))).rejects.toThrow('failed');
     let started = false;
-    void turns.take('one', async () => void (started = true));
+    void queues.run('one', async () => void (started = true));
     expect(started).toBe(true);
   });
 });

@@ -25,7 +25,7 @@ describe('the README', () => {
   });
 
   it('names every variable of the environment', async () => {
-    const source = await readFile('lib/options/session.config.ts', 'utf8');
+    const source = await readFile('lib/session.config.ts', 'utf8');
     for (const [name] of source.matchAll(/SESSION_[A-Z_]+/g)) expect(readme).toContain(name);
   });
 

@@ -1,4 +1,5 @@
 import { Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { afterMilliseconds } from '../util/background-timer.js';
 import type { SessionRecord } from '../stores/session-store.js';
 import { throttleOf } from '../session/lifetime.js';
 import { RequestSession } from '../session/request-session.js';
@@ -93,10 +94,8 @@ export class SessionSockets implements OnApplicationShutdown {
     const left = expiresAt - now();
     if (left <= 0) return this.#close(id);
     clearTimeout(tracked.timer);
-    tracked.timer = setTimeout(
-      () => void this.#look(id, tracked),
-      Math.min(left, throttleOf(lifetime), LOOK_EVERY),
-    ).unref();
+    const delay = Math.min(left, throttleOf(lifetime), LOOK_EVERY);
+    tracked.timer = afterMilliseconds(delay, () => void this.#look(id, tracked));
   }
 
   /** One after the other, so that the store is not asked for all at once. Ends: each look does, by the store's timeout. */

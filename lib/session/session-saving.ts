@@ -7,7 +7,7 @@ import {
 import type { FieldChanges } from './field-set.js';
 import type { SessionReply } from './session-reply.js';
 import type { SessionRuntime } from './session-runtime.js';
-import { Turns } from './turns.js';
+import { SerialQueue } from '../util/serial-queue.js';
 
 /** Where a save looks for changes: in what was written, or also in the values that were handed out. */
 export type Look = 'written' | 'in place';
@@ -41,13 +41,13 @@ interface Saveable {
 /**
  * When one request's session is saved, and whether it was.
  *
- * Store operations run one after the other ({@link Turns}). Every change raises a version; a save remembers the version
+ * Store operations run one after the other ({@link SerialQueue}). Every change raises a version; a save remembers the version
  * it has saved, so that another round is made only for what is new. The interceptor, the response's two decisions and a
  * closed connection ask for {@link saved}; handlers ask by {@link byHand}.
  */
 export class SessionSaving {
   readonly #session: Saveable;
-  readonly #turns = new Turns();
+  readonly #queue = new SerialQueue();
   #version = 0;
   /** The version that was last saved, or found to need no save. */
   #savedVersion = 0;
@@ -86,7 +86,7 @@ export class SessionSaving {
 
   /** Settles when the operations under way are done, however they end. */
   get settled(): Promise<void> | undefined {
-    return this.#turns.done;
+    return this.#queue.idle;
   }
 
   /**
@@ -97,7 +97,7 @@ export class SessionSaving {
    * that the request goes on without its session.
    */
   saved(look: Look = 'in place'): Promise<void> | undefined {
-    if (this.#turns.taken) return this.#save(look);
+    if (this.#queue.isBusy) return this.#save(look);
     try {
       const work = this.#look(look);
       return work && this.#save(look, work);
@@ -165,7 +165,7 @@ export class SessionSaving {
   }
 
   #turn(kind: Kind, step: () => Promise<boolean>): Promise<void> {
-    return this.#turns.take(async () => {
+    return this.#queue.run(async () => {
       let isDone: boolean;
       try {
         isDone = await step();
@@ -230,7 +230,7 @@ export class SessionSaving {
   reportLoss(): void {
     if (this.#isLossReported) return;
     setImmediate(() => {
-      const isSafe = this.#handlers > 0 || this.#turns.taken || this.#version === this.#savedVersion;
+      const isSafe = this.#handlers > 0 || this.#queue.isBusy || this.#version === this.#savedVersion;
       if (isSafe || this.#isLossReported) return;
       this.#isLossReported = true;
       this.#session.runtime.logger.warn(

@@ -1,5 +1,5 @@
 import { CookieStore } from './cookie/cookie.store.js';
-import { KeyedTurns } from './keyed-turns.js';
+import { SerialQueues } from '../util/serial-queue.js';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './session-store.js';
 
 /**
@@ -10,7 +10,7 @@ import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './se
  * process. Nothing moves before `quiet`, when the operations that the old store was still busy with have ended.
  */
 export class MigratingStore implements SessionStore {
-  readonly #turns: KeyedTurns;
+  readonly #queues: SerialQueues;
 
   readonly to: SessionStore;
   readonly from: SessionStore;
@@ -27,7 +27,7 @@ export class MigratingStore implements SessionStore {
     quiet: Promise<void> = Promise.resolve(),
     patience = Infinity,
   ) {
-    this.#turns = new KeyedTurns(patience);
+    this.#queues = new SerialQueues(patience);
     this.to = to;
     this.from = from;
     this.#quiet = quiet;
@@ -43,7 +43,7 @@ export class MigratingStore implements SessionStore {
   }
 
   load(id: string, report?: (why: DeadRecord) => void): Promise<SessionRecord | undefined> {
-    return this.#turns.take(id, async () => (await this.to.load(id, report)) ?? this.#move(id, report));
+    return this.#queues.run(id, async () => (await this.to.load(id, report)) ?? this.#move(id, report));
   }
 
   touch(id: string, expiresAt: number): Promise<'saved' | 'gone'> {
@@ -55,7 +55,7 @@ export class MigratingStore implements SessionStore {
   }
 
   rotate(id: string, newId: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
-    return this.#turns.take(id, async () => {
+    return this.#queues.run(id, async () => {
       if (!(await this.to.load(id)) && !(await this.#move(id))) return 'gone';
       // First the old record, of which a failure can still be told; the new id is all that the browser is told of later.
       if (!(this.to instanceof CookieStore)) await this.from.destroy(id);
@@ -66,7 +66,7 @@ export class MigratingStore implements SessionStore {
   }
 
   destroy(id: string): Promise<boolean> {
-    return this.#turns.take(id, async () => {
+    return this.#queues.run(id, async () => {
       const [inNew, inOld] = [await this.to.destroy(id), await this.from.destroy(id)];
       return inNew || inOld;
     });
@@ -78,7 +78,7 @@ export class MigratingStore implements SessionStore {
   }
 
   #moving(id: string, run: (store: SessionStore) => Promise<'saved' | 'gone'>): Promise<'saved' | 'gone'> {
-    return this.#turns.take(id, async () => {
+    return this.#queues.run(id, async () => {
       if ((await run(this.to)) === 'saved') return 'saved';
       if (!(await this.#move(id))) return 'gone';
       // What is too large for the new store stays where it is.

@@ -9,7 +9,7 @@ import { KeyRing } from '../../lib/crypto/key-ring.js';
 import type { Identity } from '../../lib/crypto/session-signer.js';
 import { resolveOptions } from '../../lib/options/resolved-options.js';
 import { SessionCarrier } from '../../lib/session/session-carrier.js';
-import { KeyedTurns } from '../../lib/stores/keyed-turns.js';
+import { SerialQueues } from '../../lib/util/serial-queue.js';
 import { SECRET } from './app.js';
 
 interface Kept {
@@ -23,7 +23,7 @@ interface Kept {
  */
 export class CookieJar implements SessionStore {
   readonly #jar = new Map<string, Kept>();
-  readonly #requests = new KeyedTurns();
+  readonly #requests = new SerialQueues();
   /** The server that ends sessions; it alone knows which may be created once more. */
   readonly #server: { store: CookieStore; carrier: SessionCarrier };
 
@@ -102,7 +102,7 @@ export class CookieJar implements SessionStore {
     { carrier }: { carrier: SessionCarrier },
     run: (known: Identity | undefined) => Promise<T>,
   ): Promise<T> {
-    return this.#requests.take('browser', async () => {
+    return this.#requests.run('browser', async () => {
       const kept = this.#jar.get(id);
       const read = kept && carrier.read(kept.header, false);
       if (typeof read === 'string') throw new Error(`the cookie is ${read}`);

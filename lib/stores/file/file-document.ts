@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256 } from '../../util/sha256.js';
 import type { SessionRecord } from '../session-store.js';
 
 /** A session as a document holds it: the record, and the id that its name cannot be turned back into. */
@@ -9,7 +9,7 @@ export interface StoredSession {
 
 /** What an id of a session, or a user, is called on the disk: SHA-256 in hex, whatever the id consists of. */
 export function nameOf(id: string): string {
-  return createHash('sha256').update(id).digest('hex');
+  return sha256(id);
 }
 
 /** A session as JSON for people to read. */

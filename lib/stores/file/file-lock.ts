@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readlink, symlink, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { SerialQueues } from '../../util/serial-queue.js';
 import { failedWith, makeFolder } from './file-access.js';
 import { hasDied, thisHolder } from './file-holder.js';
 
@@ -19,7 +20,7 @@ const WAIT = 5000;
 /** Names of the locks at `<lock>`, and of those under which they are broken, after the name of the lock itself. */
 export const LOCK_SUFFIX = /^\.lock(?:\.[\w-]{16})?$/;
 
-const turns = new Map<string, Promise<void>>();
+const queues = new SerialQueues();
 
 /**
  * Runs the step while no other process on this host, and nothing else in this one, runs one under the same lock.
@@ -27,7 +28,7 @@ const turns = new Map<string, Promise<void>>();
  */
 export function withFileLock<T>(lock: string, step: () => Promise<T>): Promise<T> {
   const deadline = performance.now() + WAIT;
-  const turn = (turns.get(lock) ?? Promise.resolve()).then(async () => {
+  return queues.run(lock, async () => {
     await take(lock, lock, deadline);
     try {
       return await step();
@@ -35,13 +36,6 @@ export function withFileLock<T>(lock: string, step: () => Promise<T>): Promise<T
       await release(lock);
     }
   });
-  const done = turn.then(forget, forget);
-  turns.set(lock, done);
-  return turn;
-
-  function forget(): void {
-    if (turns.get(lock) === done) turns.delete(lock);
-  }
 }
 
 /** Removes the lock file at `path`, if its holder has died; `lock` is the lock itself. */

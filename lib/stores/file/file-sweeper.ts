@@ -1,16 +1,14 @@
 import { Logger } from '@nestjs/common';
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { removeEntry } from './file-access.js';
 import { hasDied } from './file-holder.js';
 import { breakIfDead, LOCK_SUFFIX } from './file-lock.js';
 import { DOCUMENT, type FileSessions, isDead, isOf, SHARDS } from './file-sessions.js';
+import { everyMilliseconds } from '../../util/background-timer.js';
 
 /** What a temporary is called after its session's name; the holder is in the middle. */
 const TEMPORARY_SUFFIX = /^\.json\.(.+)\.\d+\.tmp$/;
 
 // See memory.store.ts: a timer made in a request would hold what that request's AsyncLocalStorage holds.
-const outsideRequests = AsyncLocalStorage.snapshot();
-
 /** Removes what has expired, what is no session, and what the dead left behind; it knows them by their names alone. */
 export class FileSweeper {
   readonly #logger = new Logger('FileStore');
@@ -29,7 +27,7 @@ export class FileSweeper {
       shard = (shard + 1) % SHARDS.length;
       this.#walk = this.#sweepQuietly(SHARDS[shard]).finally(() => (this.#walk = undefined));
     };
-    this.#timer = outsideRequests(() => setInterval(tick, interval / SHARDS.length)).unref();
+    this.#timer = everyMilliseconds(interval / SHARDS.length, tick);
   }
 
   /** Ends the background, after the file it is at. */

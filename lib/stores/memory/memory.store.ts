@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parseDuration } from '../../util/duration.js';
 import { SessionConfigurationError } from '../../errors.js';
@@ -7,6 +6,7 @@ import { mergedRecord } from '../merged-record.js';
 import { FieldPacker, type PackedFields } from './packed-fields.js';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from '../session-store.js';
 import { ShardedMap } from './sharded-map.js';
+import { everyMilliseconds } from '../../util/background-timer.js';
 
 /** Options of {@link MemoryStore}. */
 export interface MemoryStoreOptions {
@@ -44,8 +44,6 @@ const SWEEP_BATCH = 1000;
 
 // A timer keeps the asynchronous context it was made in. Made while a request is served, it would hold that
 // request's AsyncLocalStorage for good; so it is made in the context this module was loaded in.
-const outsideRequests = AsyncLocalStorage.snapshot();
-
 /**
  * Keeps sessions in this process: for development, tests and single-process servers that may forget everyone on
  * a restart. Every operation is one synchronous step, and therefore atomic.
@@ -229,6 +227,6 @@ export class MemoryStore implements SessionStore {
   }
 
   #startSweeping(): void {
-    this.#timer ??= outsideRequests(() => setInterval(() => void this.sweep(), this.#sweepInterval)).unref();
+    this.#timer ??= everyMilliseconds(this.#sweepInterval, () => void this.sweep());
   }
 }

@@ -1,4 +1,4 @@
-import { KeyedTurns } from '../keyed-turns.js';
+import { SerialQueues } from '../../util/serial-queue.js';
 import { Recent } from '../recent.js';
 import type { DeadRecord, SessionRecord } from '../session-store.js';
 import { documentOf, ENDED, type SessionDocument, sessionIn } from './session-document.js';
@@ -25,7 +25,7 @@ const AGAIN = Symbol('again');
  * again. Changes of one session take turns within this process.
  */
 export class SessionDocuments {
-  readonly #turns = new KeyedTurns();
+  readonly #queues = new SerialQueues();
   // What a request has read it mostly writes to, and the revision tells whether it is still so: no second look.
   readonly #recent = new Recent<Seen>(5000, 500);
 
@@ -132,7 +132,7 @@ export class SessionDocuments {
     budget: TimeBudget,
     attempt: (compareAndSet: boolean) => Promise<T | typeof AGAIN>,
   ): Promise<T> {
-    return this.#turns.take(id, async () => {
+    return this.#queues.run(id, async () => {
       for (let attempts = 0; attempts < MOST_ATTEMPTS; attempts++) {
         const { compareAndSet } = await this.readiness.powers(budget);
         const outcome = await attempt(compareAndSet);

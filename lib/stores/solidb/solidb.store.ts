@@ -1,5 +1,4 @@
 import { Logger } from '@nestjs/common';
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { mergedRecord } from '../merged-record.js';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from '../session-store.js';
 import { documentOf, expiryOf } from './session-document.js';
@@ -13,6 +12,7 @@ import {
 } from './solidb-options.js';
 import { SolidbReadiness } from './solidb-readiness.js';
 import { TimeBudget } from './time-budget.js';
+import { everyMilliseconds } from '../../util/background-timer.js';
 
 /** A query may walk all sessions; the server gives it 30 s. In milliseconds. */
 const QUERY_TIME = 35_000;
@@ -32,8 +32,6 @@ const EXPIRED = 'd.expires_at >= 0 AND d.expires_at < @end';
 const LIVE = 'd.expires_at > @now';
 
 // As in MemoryStore: a timer made while a request is served would hold that request's AsyncLocalStorage for good.
-const outsideRequests = AsyncLocalStorage.snapshot();
-
 /**
  * Keeps sessions in a SoliDB database, over HTTP: for servers of several processes or machines.
  *
@@ -164,11 +162,9 @@ export class SolidbStore implements SessionStore {
 
   #startSweeping(): void {
     const { sweepInterval } = this.#options;
-    this.#sweeper ??= outsideRequests(() =>
-      setInterval(() => {
-        this.#sweeping ??= this.#sweepQuietly().finally(() => (this.#sweeping = undefined));
-      }, sweepInterval),
-    ).unref();
+    this.#sweeper ??= everyMilliseconds(sweepInterval, () => {
+      this.#sweeping ??= this.#sweepQuietly().finally(() => (this.#sweeping = undefined));
+    });
   }
 
   async #sweepQuietly(): Promise<void> {
