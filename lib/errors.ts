@@ -1,6 +1,5 @@
 import { HttpException, HttpStatus } from '@nestjs/common';
 import { inspect } from 'node:util';
-import type { CsrfRefusal } from './csrf/csrf-decision.js';
 
 /**
  * An option or environment variable that cannot be used; thrown at boot.
@@ -102,35 +101,4 @@ export class SessionNotFoundError extends Error {
 export class SessionUsageError extends Error {
   readonly code = 'E_SESSION_USAGE';
   override readonly name = 'SessionUsageError';
-}
-
-/**
- * Nobody is logged in: 401, or, when `location` is given, a redirect there (302, and 303 after a method other
- * than GET or HEAD, RFC 9110 §15.4.4).
- */
-export class LoginRequiredException extends HttpException {
-  readonly code = 'E_SESSION_LOGIN_REQUIRED';
-
-  constructor(
-    message: string,
-    status: HttpStatus.UNAUTHORIZED | HttpStatus.FOUND | HttpStatus.SEE_OTHER = HttpStatus.UNAUTHORIZED,
-    readonly location?: string,
-  ) {
-    super({ statusCode: status, message }, status);
-  }
-}
-
-/**
- * `CsrfGuard` refused the request: 403 with the message "Missing CSRF token" or "Invalid CSRF token". `code` and
- * `check` say which check it was, to the log and to clients that can do something about it.
- */
-export class CsrfException extends HttpException {
-  readonly code: string;
-
-  constructor(readonly check: CsrfRefusal) {
-    const message = check === 'token-missing' ? 'Missing CSRF token' : 'Invalid CSRF token';
-    const code = `E_SESSION_CSRF_${check.toUpperCase().replace('-', '_')}`;
-    super({ statusCode: HttpStatus.FORBIDDEN, message, code }, HttpStatus.FORBIDDEN);
-    this.code = code;
-  }
 }

@@ -42,8 +42,6 @@ export {
 } from './stores/session-store.js';
 
 export {
-  CsrfException,
-  LoginRequiredException,
   SessionConfigurationError,
   SessionNotFoundError,
   SessionStoreUnavailableException,
@@ -52,3 +50,5 @@ export {
   SessionUsageError,
   SessionValueError,
 } from './errors.js';
+export { CsrfException } from './csrf/csrf.exception.js';
+export { LoginRequiredException } from './auth/login-required.exception.js';

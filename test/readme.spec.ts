@@ -30,7 +30,8 @@ describe('the README', () => {
   });
 
   it('names every error code', async () => {
-    const source = await readFile('lib/errors.ts', 'utf8');
+    const files = ['lib/errors.ts', 'lib/csrf/csrf.exception.ts', 'lib/auth/login-required.exception.ts'];
+    const source = (await Promise.all(files.map((file) => readFile(file, 'utf8')))).join('');
     for (const [name] of source.matchAll(/E_SESSION_\w+/g)) expect(readme).toContain(name);
   });
 });

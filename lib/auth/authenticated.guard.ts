@@ -6,12 +6,12 @@ import {
   Injectable,
   SetMetadata,
 } from '@nestjs/common';
-import { LoginRequiredException } from '../errors.js';
 import { locate } from '../http/request-context.js';
 import { type ResolvedSessionOptions, SESSION_OPTIONS } from '../options/resolved-options.js';
 import { RequestSession } from '../session/request-session.js';
 import { SessionManager } from '../session/session-manager.js';
 import { SIGNED_OUT_ELSEWHERE } from '../session/user-sessions.js';
+import { LoginRequiredException } from './login-required.exception.js';
 import { isLocalPath } from '../util/local-path.js';
 
 const PUBLIC = 'nest-session:public';

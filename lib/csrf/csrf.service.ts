@@ -2,7 +2,6 @@ import { type ExecutionContext, Inject, Injectable } from '@nestjs/common';
 import { createHmac, type KeyObject } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { KeyRing } from '../crypto/key-ring.js';
-import { CsrfException } from '../errors.js';
 import { DUPLICATE, readCookie } from '../http/cookie-header.js';
 import { type HttpRequest, type Located, locateFrom } from '../http/request-context.js';
 import { addVary, isPublic, type OutgoingHeaders, setCookie } from '../http/outgoing-headers.js';
@@ -15,6 +14,7 @@ import { VISITOR_CSRF } from '../session/field-names.js';
 import type { SessionTransaction } from '../session/transaction.js';
 import { type CsrfEvidence, type CsrfTokenVerdict, isSafe, refusal } from './csrf-decision.js';
 import { isUnreadMultipart, methodsOf, ownOrigin, tokenIn, valuesOf } from './csrf-evidence.js';
+import { CsrfException } from './csrf.exception.js';
 import { mintToken, tokenMatches } from './csrf-token.js';
 import { VisitorCookie, type VisitorSecret } from './csrf-visitor.js';
 
