@@ -4,22 +4,24 @@ import { randomBytes } from 'node:crypto';
 import { SessionConfigurationError } from './errors.js';
 import { CookieStore } from './stores/cookie/cookie.store.js';
 import { FileStore } from './stores/file/file.store.js';
-import { RedisStore } from './stores/redis/index.js';
 import { MemoryStore } from './stores/memory/memory.store.js';
-import { SolidbStore } from './stores/solidb/index.js';
 import type { SessionStore } from './stores/session-store.js';
 import { resolveOptions } from './options/resolved-options.js';
 import type { SessionCookieOptions, SessionModuleOptions } from './options/session-module-options.js';
 
-/** What each `SESSION_DRIVER` builds. */
-const DRIVERS: Readonly<Record<string, () => SessionStore>> = {
+/** What each `SESSION_DRIVER` builds. The stores with a sub-path of their own are loaded when they are asked for. */
+const DRIVERS: Readonly<Record<string, () => SessionStore | Promise<SessionStore>>> = {
   memory: () => new MemoryStore(),
   file: () => new FileStore({ directory: variable('SESSION_FILE_DIRECTORY') }),
   cookie: () => new CookieStore(),
-  redis: () =>
-    RedisStore.fromUrl(variable('SESSION_REDIS_URL') as string, { prefix: variable('SESSION_REDIS_PREFIX') }),
-  solidb: () =>
-    new SolidbStore({
+  async redis() {
+    const { RedisStore } = await import('./stores/redis/index.js');
+    const prefix = variable('SESSION_REDIS_PREFIX');
+    return RedisStore.fromUrl(variable('SESSION_REDIS_URL') as string, { prefix });
+  },
+  async solidb() {
+    const { SolidbStore } = await import('./stores/solidb/index.js');
+    return new SolidbStore({
       url: variable('SESSION_SOLIDB_URL') as string,
       database: variable('SESSION_SOLIDB_DATABASE') as string,
       collection: variable('SESSION_SOLIDB_COLLECTION'),
@@ -27,7 +29,8 @@ const DRIVERS: Readonly<Record<string, () => SessionStore>> = {
       username: variable('SESSION_SOLIDB_USERNAME'),
       password: variable('SESSION_SOLIDB_PASSWORD'),
       allowInsecure: flag('SESSION_SOLIDB_ALLOW_INSECURE') === true,
-    }),
+    });
+  },
 };
 
 /** Which variable each option comes from, so that an error names what the operator wrote. */
@@ -59,10 +62,10 @@ const VARIABLES: Readonly<Record<string, string>> = {
  * An unknown driver or an unusable value throws {@link SessionConfigurationError} with the variable's name. Without
  * `SESSION_SECRET` a random one is used and a warning logged; under `NODE_ENV=production` the boot stops.
  */
-export const sessionConfig = registerAs('session', (): SessionModuleOptions => {
+export const sessionConfig = registerAs('session', async (): Promise<SessionModuleOptions> => {
   const given = secrets();
-  const options = inTermsOfVariables(() => {
-    const read = fromEnvironment(given ?? randomBytes(32).toString('base64url'));
+  const options = await inTermsOfVariables(async () => {
+    const read = await fromEnvironment(given ?? randomBytes(32).toString('base64url'));
     resolveOptions(read);
     return read;
   });
@@ -74,10 +77,10 @@ export const sessionConfig = registerAs('session', (): SessionModuleOptions => {
   return options;
 });
 
-function fromEnvironment(secret: string | string[]): SessionModuleOptions {
+async function fromEnvironment(secret: string | string[]): Promise<SessionModuleOptions> {
   return {
     secret,
-    store: driver(),
+    store: await driver(),
     maxAge: variable('SESSION_MAX_AGE'),
     absoluteMaxAge: variable('SESSION_ABSOLUTE_MAX_AGE'),
     cookie: {
@@ -109,7 +112,7 @@ function secrets(): string | string[] | undefined {
   return undefined;
 }
 
-function driver(): SessionStore {
+async function driver(): Promise<SessionStore> {
   const name = variable('SESSION_DRIVER') ?? 'memory';
   if (Object.hasOwn(DRIVERS, name)) return DRIVERS[name]();
   throw SessionConfigurationError.value('SESSION_DRIVER', name, Object.keys(DRIVERS).join(', '));
@@ -135,9 +138,9 @@ function flag(name: string): boolean | 'auto' | undefined {
 }
 
 /** Whatever is wrong with an option is wrong with the variable it came from. */
-function inTermsOfVariables<T>(read: () => T): T {
+async function inTermsOfVariables<T>(read: () => Promise<T>): Promise<T> {
   try {
-    return read();
+    return await read();
   } catch (error) {
     if (!(error instanceof SessionConfigurationError)) throw error;
     const [, name, index = ''] = /^(.+?)(\[\d+\])?$/.exec(error.option) ?? [];

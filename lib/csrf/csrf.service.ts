@@ -49,8 +49,10 @@ export class CsrfService {
     this.#readable = readableCookie(options);
     this.#cookieAge = Math.ceil(options.maxAge / 1000);
     services.set(runtime, this);
-    runtime.onOpen.push((transaction) => this.#ride(transaction));
-    runtime.onCreate.push((transaction) => this.#carryOver(transaction));
+    runtime.extensions.push({
+      opened: (transaction: SessionTransaction) => this.#ride(transaction),
+      created: (transaction: SessionTransaction) => this.#carryOver(transaction),
+    });
   }
 
   /** @internal The service of the application that a session belongs to. */

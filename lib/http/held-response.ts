@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { Step } from './response-steps.js';
+import type { Step } from './response-step.js';
 
 interface TakenStep {
   readonly step: Step;

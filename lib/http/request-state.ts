@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { ResponseHook } from './response-hook.js';
+import type { StepTaker } from './response-step.js';
 
 /** A session of a request: whose it is, and the session itself, or the promise of it while it is loaded. */
 interface OpenedSession {
@@ -13,7 +13,7 @@ export class RequestState {
   /** In the order of their opening; nearly always one. */
   readonly #opened: OpenedSession[] = [];
   /** Holds the response until its sessions are saved. Absent until a session is used. */
-  hook: ResponseHook | undefined;
+  hook: StepTaker | undefined;
   /** Fastify: the response that belongs to the bare request. */
   response: ServerResponse | undefined;
 

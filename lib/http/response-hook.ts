@@ -3,7 +3,8 @@ import { constants } from 'node:http2';
 import { sendError } from './error-response.js';
 import { HeldResponse, tellCallback } from './held-response.js';
 import { joinHead, type OutgoingHeaders } from './outgoing-headers.js';
-import { hookOf, hookSteps, type Step, type Steps } from './response-steps.js';
+import type { Step, StepTaker } from './response-step.js';
+import { hookOf, hookSteps, type Steps } from './response-steps.js';
 import { stateOf } from './request-state.js';
 
 /** A session as its response sees it. */
@@ -37,10 +38,9 @@ export interface BeforeSend {
  * or of Node's own runs, what it calls itself (`end` calls `writeHead`) passes through: holding it there would send a body
  * without a head.
  */
-export class ResponseHook {
+export class ResponseHook implements StepTaker {
   readonly #response: ServerResponse;
   readonly #original: Steps;
-  /** The functions that lead here are the prototype's. */
   readonly isOnPrototype: boolean;
   readonly #sessions: BeforeSend[] = [];
   /** `waiting` for the first step, `begun`, `ended`, or `failed`: the response has become an error. */
@@ -63,7 +63,7 @@ export class ResponseHook {
   /** The hook of a response, made when it is first asked for. */
   static of(response: ServerResponse): ResponseHook {
     const state = stateOf(response.req);
-    return (state.hook ??= new ResponseHook(response));
+    return (state.hook ??= new ResponseHook(response)) as ResponseHook;
   }
 
   /** The response waits for one session more. */
@@ -87,7 +87,6 @@ export class ResponseHook {
     return this.#closed;
   }
 
-  /** @internal What a step of the response calls. */
   take(step: Step, args: unknown[]): unknown {
     if (this.#running) return this.#run(step, args);
     if (this.#isErrorNow) return this.#swallow(step, args);
@@ -107,7 +106,6 @@ export class ResponseHook {
     return this.#run(step, args);
   }
 
-  /** @internal What the response's 'close' event calls. */
   closed(): void {
     if (this.#closed) return;
     this.#closed = true;

@@ -1,13 +1,11 @@
 import type { ServerResponse } from 'node:http';
 import { stateIn } from './request-state.js';
-import type { ResponseHook } from './response-hook.js';
+import type { Step, StepTaker } from './response-step.js';
 
-/** The four methods of a response that send something. */
-export type Step = 'writeHead' | 'write' | 'end' | 'flushHeaders';
 type Method = (...args: unknown[]) => unknown;
 export type Steps = Record<Step, Method>;
 
-export function hookOf({ req }: ServerResponse): ResponseHook | undefined {
+export function hookOf({ req }: ServerResponse): StepTaker | undefined {
   return stateIn(req)?.hook;
 }
 
@@ -29,7 +27,7 @@ export function hookSteps(response: ServerResponse): { original: Steps; isOnProt
 /** Shared by all responses: closures for each cost time. */
 const onResponse = methods((step) => {
   return function (this: ServerResponse, ...args: unknown[]) {
-    return (hookOf(this) as ResponseHook).take(step, args);
+    return (hookOf(this) as StepTaker).take(step, args);
   };
 });
 

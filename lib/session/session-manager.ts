@@ -147,7 +147,7 @@ export class SessionManager implements OnApplicationShutdown {
     const session = new RequestSession(transaction, this.#runtime);
     remember(at.owner, this.#runtime, session);
     this.#expose(session, at);
-    for (const notice of this.#runtime.onOpen) notice(transaction);
+    for (const extension of this.#runtime.extensions) extension.opened(transaction);
     return session;
   }
 

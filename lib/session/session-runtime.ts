@@ -15,7 +15,7 @@ import { SessionCarrier, storesIn } from './session-carrier.js';
 import { EventStream } from './event-stream.js';
 import type { LifetimeRules } from './lifetime.js';
 import type { SessionEvent } from './session-events.js';
-import type { SessionTransaction } from './transaction.js';
+import type { SessionExtension } from './session-extension.js';
 import { UserSessions } from './user-sessions.js';
 
 /** What every transaction of an application shares: the store, the keys, the clock and the rules of time. */
@@ -30,10 +30,7 @@ export class SessionRuntime {
   readonly lifetime: LifetimeRules;
   readonly onStoreError: 'throw' | 'anonymous';
   readonly defaults: () => ReadonlyMap<string, string>;
-  /** What else wants to know that a session was opened. */
-  readonly onOpen: ((transaction: SessionTransaction) => void)[] = [];
-  /** Fields that a session is to have from its creation. */
-  readonly onCreate: ((transaction: SessionTransaction) => readonly (readonly [string, string])[])[] = [];
+  readonly extensions: SessionExtension[] = [];
   /** What wants to know that sessions may have ended of which no event tells: all of them, or those of another store. */
   readonly onManyEnded: (() => void)[] = [];
   readonly #storeTimeout: number;

@@ -336,7 +336,7 @@ export class SessionTransaction {
     const userId = writtenUser(changes, this.runtime.authKey) ?? undefined;
     const times = newTimes(this.runtime.lifetime, this.runtime.now());
     const carriesOn = this.#carriesOn && userId === undefined;
-    const bound = carriesOn ? this.runtime.onCreate.flatMap((fields) => fields(this)) : [];
+    const bound = carriesOn ? this.runtime.extensions.flatMap((extension) => extension.created(this)) : [];
     for (let attempt = 0; attempt < 3; attempt++) {
       const record = { ...times, userId, fields: new Map([...changes.set, ...bound]) };
       if ((await store.create(this.id, record)) === 'created') {
