@@ -610,7 +610,8 @@ onBothAdapters((adapter) => {
         await browser.post('/note', { text: 'no login' });
         await browser.post('/login/bob');
         await browser.post('/regenerate');
-        expect(served.store.drain()).toEqual(['load', 'commit', 'load', 'load', 'rotate']);
+        // The last one is whether his sessions are being ended, for which the new id may have come too late.
+        expect(served.store.drain()).toEqual(['load', 'commit', 'load', 'load', 'rotate', 'load']);
       });
 
       it('and nothing without the option', async () => {
@@ -697,6 +698,81 @@ onBothAdapters((adapter) => {
         held.release();
         await revoking;
         expect(await userOf(browser)).toBeNull();
+      });
+
+      it('revokeByUser ends a session that gets another id each time the sessions have been listed', async () => {
+        await start();
+        const [stays, thief] = [await login(), (await login()).browser];
+        const { listByUser } = served.store;
+        let moves = 0;
+        served.store.listByUser = async (userId) => {
+          const listed = await listByUser(userId);
+          // However fast it is: this one always comes between the list and what is done by it.
+          if (++moves < 50) await thief.post('/regenerate').expect(201);
+          return listed;
+        };
+        const seen: unknown[] = [];
+        sessions.events.subscribe(({ type }) => seen.push(type));
+        expect(await sessions.revokeByUser('alice', { except: stays.id })).toBe(0); // that request ended it itself
+        // What it sends the second time is nobody's cookie any more.
+        expect([moves, seen]).toEqual([2, ['destroyed', 'rejected']]);
+        served.store.listByUser = listByUser;
+        expect(await userOf(thief)).toBeNull();
+        expect([await idsOf(), await userOf(stays.browser)]).toEqual([[stays.id], 'alice']);
+        expect(await sessions.count()).toBe(1);
+        // And that was that: new ids are given again.
+        await stays.browser.post('/regenerate').expect(201);
+        const again = await login();
+        await again.browser.post('/regenerate').expect(201);
+        expect([await userOf(stays.browser), await userOf(again.browser)]).toEqual(['alice', 'alice']);
+      });
+
+      it('revokeByUser leaves the session that stays its new id', async () => {
+        await start();
+        const [stays, other] = [await login(), await login()];
+        const held = served.store.hold('destroy');
+        const revoking = sessions.revokeByUser('alice', { except: stays.id });
+        await held.reached;
+        await stays.browser.post('/regenerate').expect(201);
+        held.release();
+        expect(await revoking).toBe(1);
+        expect([await userOf(stays.browser), await userOf(other.browser)]).toEqual(['alice', null]);
+      });
+
+      it('a new id that nobody can say is to stay is given to nobody', async () => {
+        await start();
+        const { browser } = await login();
+        const held = served.store.hold('rotate');
+        const moving = Promise.resolve(browser.post('/regenerate'));
+        await held.reached;
+        served.store.fail('load');
+        held.release();
+        const answer = await moving;
+        served.store.recover();
+        expect([answer.status, sessionCookies(answer)]).toEqual([503, []]);
+        expect([await idsOf(), await sessions.count()]).toEqual([[], 0]);
+      });
+
+      it('two at once end all of them', async () => {
+        await start();
+        const [first, second] = [await login(), await login()];
+        const counts = await Promise.all([sessions.revokeByUser('alice'), sessions.revokeByUser('alice')]);
+        expect(counts[0] + counts[1]).toBe(2);
+        expect([await userOf(first.browser), await userOf(second.browser)]).toEqual([null, null]);
+        expect(await sessions.count()).toBe(0);
+      });
+
+      it('a store that cannot list is asked nothing by revokeByUser', async () => {
+        await start();
+        Object.assign(served.store, { listByUser: undefined });
+        const { browser } = await login();
+        served.store.drain();
+        await expect(sessions.revokeByUser('alice')).rejects.toMatchObject({
+          code: 'E_SESSION_STORE_UNSUPPORTED',
+        });
+        expect(served.store.drain()).toEqual([]);
+        await browser.post('/regenerate').expect(201);
+        expect(served.store.drain()).toEqual(['load', 'rotate']);
       });
 
       it('a session that regenerates while it has to make room goes all the same', async () => {

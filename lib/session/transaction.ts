@@ -323,9 +323,7 @@ export class SessionTransaction {
     try {
       await this.runtime.users.limit(userId);
     } catch (error) {
-      await this.#store.destroy(this.id).catch(() => {});
-      this.status = 'gone';
-      this.reply.cookie = 'keep';
+      await this.#endUnderNewId().catch(() => {});
       throw error;
     }
   }
@@ -357,7 +355,7 @@ export class SessionTransaction {
     this.reply.requireCookie();
     const { signer, carrier } = this.runtime;
     const store = this.#store;
-    const previousId = this.id;
+    const { id: previousId, storedUser: previousUser } = this;
     const changes = { set: changed.set, delete: [...changed.delete, ...this.fields.names(BOUND_TO_ID)] };
     const next = signer.newIdentity();
     const expiresAt = Math.max(
@@ -369,9 +367,34 @@ export class SessionTransaction {
     if (this.status !== 'stored') return;
     this.#identity = next;
     this.#byValue = carrier.byValue !== undefined;
-    this.reply.cookie = 'issue';
     this.#outdated = false;
+    if (previousUser !== undefined && previousUser === this.storedUser) {
+      await this.#endIfOthersDo(previousUser, previousId);
+      if (this.status !== 'stored') return;
+    }
+    this.reply.cookie = 'issue';
     this.runtime.emit({ type: 'regenerated', id: next.id, previousId, userId: this.storedUser });
+  }
+
+  /**
+   * Whoever ends all sessions of the user may have looked for this one under its old id. No cookie has the new one yet,
+   * so it ends here; also where the store cannot be asked, since nobody would know.
+   */
+  async #endIfOthersDo(userId: string, previousId: string): Promise<void> {
+    try {
+      if (!(await this.runtime.users.isEnding(userId, previousId))) return;
+      await this.#endUnderNewId();
+      this.runtime.emit({ type: 'destroyed', id: previousId, userId });
+    } catch (error) {
+      if (this.status === 'stored') await this.#endUnderNewId().catch(() => {});
+      throw error;
+    }
+  }
+
+  async #endUnderNewId(): Promise<void> {
+    this.status = 'gone';
+    this.reply.cookie = 'keep';
+    await this.#store.destroy(this.id);
   }
 
   /** What the store answered, carried over into what we know. */

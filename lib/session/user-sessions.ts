@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { SessionStoreUnsupportedError } from '../errors.js';
 import type { SessionRecord } from '../stores/session-store.js';
 import { loggedInAt } from './login.js';
 import type { SessionRuntime } from './session-runtime.js';
@@ -8,6 +9,12 @@ export const SIGNED_OUT_ELSEWHERE = 'You were signed out because you signed in e
 
 /** The sessions of a user are looked through so often at most, while some of them move to other ids. */
 const MOST_ROUNDS = 10;
+
+/** How long a process that dies while it ends a user's sessions keeps them from moving: milliseconds. */
+const ENDING = 60_000;
+
+/** The field that names the session which stays. */
+const EXCEPT = 'except';
 
 /** The sessions of one user: listed, ended, and kept to a number. */
 export class UserSessions {
@@ -22,19 +29,42 @@ export class UserSessions {
     return this.#runtime.store.listByUser(userId);
   }
 
-  /** Ends all but `except`; how many there were. */
+  /**
+   * Ends all but `except`; how many there were.
+   *
+   * One that was gone before it could be ended may have moved to another id, so this looks again. While it does, a
+   * record in the store says so, and whoever moves a session of the user's meanwhile ends it: see {@link isEnding}.
+   * So a session that was there at the beginning moves once more at most, however fast its requests follow each other
+   * and however slow the store is from here. The round after that finds nothing to miss.
+   */
   async end(userId: string, except?: string): Promise<number> {
-    const seen = new Set([except]);
+    const { now, store } = this.#runtime;
+    if (!store.lists) throw new SessionStoreUnsupportedError(store.store, 'listByUser');
+    const note = endingNoteFor(userId);
     let count = 0;
-    // One that was not found under its id any more may have moved to another: look again, until there is nothing new.
-    for (let missed = true; missed;) {
-      const ids = [...(await this.list(userId)).keys()].filter((id) => !seen.has(id));
-      const ended = await Promise.all(ids.map((id) => this.#end(id, userId)));
-      for (const id of ids) seen.add(id);
-      count += ended.filter(Boolean).length;
-      missed = ended.includes(false);
+    try {
+      // Ends when a round has missed nothing. What can still be missed after MOST_ROUNDS has logged in since.
+      for (let round = 0, missed = true; missed && round < MOST_ROUNDS; round++) {
+        // In each round, since another that ends the same user's sessions may have removed it.
+        const times = { createdAt: now(), lastAccessedAt: now(), expiresAt: now() + ENDING };
+        await store.create(note, { ...times, fields: new Map([[EXCEPT, except ?? '']]) });
+        const ids = [...(await this.list(userId)).keys()].filter((id) => id !== except);
+        const ended = await Promise.all(ids.map((id) => this.#end(id, userId)));
+        count += ended.filter(Boolean).length;
+        missed = ended.includes(false);
+      }
+    } finally {
+      await store.destroy(note).catch(() => {}); // it ends by itself
     }
     return count;
+  }
+
+  /** Whether the sessions of a user are being ended right now, and with them the one that was `id` until now. */
+  async isEnding(userId: string, id: string): Promise<boolean> {
+    const { store } = this.#runtime;
+    if (!store.lists) return false;
+    const note = await store.load(endingNoteFor(userId), () => {});
+    return note !== undefined && note.fields.get(EXCEPT) !== id;
   }
 
   /**
@@ -94,4 +124,9 @@ export class UserSessions {
 /** Where the notice for a session that is gone is kept: no cookie's secret leads there. */
 function noticeFor(id: string): string {
   return createHash('sha256').update(`signed in elsewhere: ${id}`).digest('hex');
+}
+
+/** Where it is noted that the sessions of a user are being ended: no cookie's secret leads there. */
+function endingNoteFor(userId: string): string {
+  return createHash('sha256').update(`sessions are being ended: ${userId}`).digest('hex');
 }

@@ -53,6 +53,11 @@ export class BoundedStore {
     return this.#bounded('destroy', () => this.store.destroy(id), DESTROYED);
   }
 
+  /** Whether it can list the sessions of a user. */
+  get lists(): boolean {
+    return this.store.listByUser !== undefined;
+  }
+
   listByUser(userId: string): Promise<Map<string, SessionRecord>> {
     const { store } = this;
     if (!store.listByUser) return Promise.reject(new SessionStoreUnsupportedError(store, 'listByUser'));

@@ -55,7 +55,7 @@ export interface SessionStore {
 
   /**
    * Merges the delta and moves the live record to `newId`, after which `id` is gone; `gone`, and nothing created,
-   * if there is none. Of two parallel rotations one is `saved`.
+   * if there is none. Of two parallel rotations one is `saved`. When it answers, `listByUser` knows the new id.
    */
   rotate(id: string, newId: string, delta: SessionDelta): Promise<'saved' | 'gone'>;
 
@@ -64,7 +64,8 @@ export interface SessionStore {
 
   /**
    * The live sessions of a user, by id: those whose record has this `userId` in its header, whichever operation put it
-   * there. An index that this needs is repaired here, and outlives none of its sessions.
+   * there. One that is rotated meanwhile is there under one of its ids at least: if it was gone under the old one, it is
+   * looked for again. An index that this needs is repaired here, and outlives none of its sessions.
    */
   listByUser?(userId: string): Promise<Map<string, SessionRecord>>;
 

@@ -476,6 +476,54 @@ export function describeSessionStore(
           assert.deepEqual(await sessionsOf(nobody), []);
       });
 
+      /** Lets so many turns of the event loop pass, so that two operations meet at another point each time. */
+      const turns = async (count: number): Promise<void> => {
+        for (; count > 0; count--) await new Promise((resolve) => setImmediate(resolve));
+      };
+
+      /** Ends a user's sessions, as "sign out everywhere" does: until none was gone that had just been listed. */
+      const signOut = async (userId: string): Promise<void> => {
+        for (let missed = true; missed;) {
+          const ended = await Promise.all((await sessionsOf(userId)).map((id) => store.destroy(id)));
+          missed = ended.includes(false);
+        }
+      };
+
+      const idOf = (...numbers: number[]): string =>
+        numbers
+          .map((number) => number.toString(16).padStart(8, '0'))
+          .join('')
+          .padStart(64, '0');
+
+      it('listByUser beside a rotation has the session under one of its ids', async () => {
+        if (!store.listByUser) return;
+        for (let round = 0; round < 24; round++) {
+          const [id, next] = [idOf(round, 1), idOf(round, 2)];
+          await store.create(id, { ...record(), userId: 'alice' });
+          const [listed, rotated] = await Promise.all([
+            turns(round < 12 ? 11 - round : 0).then(() => sessionsOf('alice')),
+            turns(round < 12 ? 0 : round - 12).then(() => store.rotate(id, next, NOTHING)),
+          ]);
+          assert.equal(rotated, 'saved');
+          assert.ok(listed.includes(id) || listed.includes(next), `missed in round ${round}`);
+          await store.destroy(next);
+        }
+      });
+
+      it('the end of all sessions of a user beside their rotations leaves none, under no id', async () => {
+        if (!store.listByUser) return;
+        for (let round = 0; round < 8; round++) {
+          const ids = Array.from({ length: 12 }, (_, one) => [idOf(round, one, 1), idOf(round, one, 2)]);
+          for (const [id] of ids) await store.create(id, { ...record(), userId: 'alice' });
+          await Promise.all([
+            turns(round).then(() => signOut('alice')),
+            ...ids.map(([id, next], one) => turns(one).then(() => store.rotate(id, next, NOTHING))),
+          ]);
+          for (const id of ids.flat()) assert.equal(await store.load(id), undefined);
+          assert.deepEqual(await sessionsOf('alice'), []);
+        }
+      });
+
       it('listByUser knows users whatever they are called', async () => {
         if (!store.listByUser) return;
         const users = ['__proto__', '../alice', 'a:b', '*', 'ünïcödé 🎉', '\n', 'x'.repeat(1000)];

@@ -265,6 +265,33 @@ describe.each<[ProfileName]>([['v0.10'], ['v1.2'], ['v2.1']])('on SoliDB %s', (p
     expect(orders).toBeGreaterThan(5);
   });
 
+  it('a session that moves beside the end of all sessions of its user is ended, in every order', async () => {
+    const [moving, ending] = processes;
+    const signOut = async (): Promise<void> => {
+      // Ends: it moves once.
+      for (let missed = true; missed;) {
+        missed = false;
+        for (const id of (await ending.listByUser('alice')).keys()) {
+          if (!(await ending.destroy(id))) missed = true;
+        }
+      }
+    };
+    const orders = await inEveryOrder(
+      server,
+      async () => {
+        now += 10_000;
+        await onlooker.clear();
+        await onlooker.create(ID, { ...record(), userId: 'alice' });
+      },
+      () => ({ 0: () => rotate(moving), 1: signOut }),
+      async () => {
+        expect(await left()).toEqual({});
+        expect((await onlooker.listByUser('alice')).size).toBe(0);
+      },
+    );
+    expect(orders).toBeGreaterThan(5);
+  });
+
   it('forty commits by twenty processes at once all survive', async () => {
     await onlooker.clear();
     await onlooker.create(ID, record());

@@ -1,9 +1,15 @@
 import { RedisStore } from '../../lib/stores/redis/index.js';
-import { distinctOrders, runAll, triples } from '../support/interleavings.js';
+import { type Session, SessionManager } from 'nest-session';
+import { resolveOptions } from '../../lib/options/resolved-options.js';
+import { SessionRuntime } from '../../lib/session/session-runtime.js';
+import { SECRET } from '../support/app.js';
+import { distinctOrders, runAll, Running, triples } from '../support/interleavings.js';
 import { delta, newId, record } from './support/records.js';
 import { type Client, settings, startServers } from './support/settings.js';
 
 startServers();
+
+type Act = (session: Session<any>) => unknown;
 
 const chosen = settings.filter(({ name }) => !/conveniences|, with ioredis 5$/.test(name));
 
@@ -101,6 +107,65 @@ describe.each(chosen)('on $name', ({ connect, clear }) => {
       expect(destroyed).toBe(rotated === 'gone');
       expect((await store().load(first)) !== undefined).toBe(rotated === 'saved');
     }
+  });
+
+  describe('"sign out everywhere"', () => {
+    const managers = (): SessionManager[] =>
+      stores.map(
+        (each) => new SessionManager(new SessionRuntime(resolveOptions({ secret: SECRET, store: each }))),
+      );
+
+    async function request(on: SessionManager, cookie: string, act: Act = () => {}): Promise<string> {
+      const running = new Running(on, `session_id=${cookie}`, { act });
+      await running.run();
+      return running.cookie || cookie;
+    }
+
+    async function isLoggedIn(on: SessionManager, cookie: string): Promise<boolean> {
+      let userId: string | undefined;
+      await request(on, cookie, (session) => (userId = session.userId));
+      return userId !== undefined;
+    }
+
+    it('beside one request of each session that regenerates: none of 60 is left', async () => {
+      const [app, other, admin] = managers();
+      for (let round = 0; round < 3; round++) {
+        const cookies = await Promise.all(
+          Array.from({ length: 60 }, () => request(app, '', (session) => session.login('alice'))),
+        );
+        const [moved] = await Promise.all([
+          Promise.all(
+            cookies.map((cookie, one) =>
+              request(one % 2 ? app : other, cookie, (session) => session.regenerate()),
+            ),
+          ),
+          admin.revokeByUser('alice'),
+        ]);
+        const left = await Promise.all([...cookies, ...moved].map((cookie) => isLoggedIn(app, cookie)));
+        expect(left.filter(Boolean)).toEqual([]);
+        expect(await admin.listByUser('alice')).toEqual([]);
+      }
+    });
+
+    it('a thief who regenerates without a break is out, 40 times of 40', async () => {
+      const [app, , admin] = managers();
+      for (let round = 0; round < 40; round++) {
+        let cookie = await request(app, '', (session) => session.login('alice'));
+        let [isRevoked, afterwards] = [false, 0];
+        const thief = (async () => {
+          // Ends: once more after the revocation, at the latest.
+          while (afterwards === 0) {
+            if (isRevoked) afterwards++;
+            cookie = await request(app, cookie, (session) => session.regenerate());
+          }
+        })();
+        await admin.revokeByUser('alice');
+        isRevoked = true;
+        await thief;
+        expect([round, await isLoggedIn(app, cookie)]).toEqual([round, false]);
+      }
+      expect(await admin.listByUser('alice')).toEqual([]);
+    });
   });
 
   it('a login beside a listing is listed afterwards', async () => {

@@ -55,7 +55,7 @@ export function* distinctOrders(names: readonly string[]): Generator<readonly nu
 }
 
 /** One request as the adapters would run it, step by step. */
-class Running {
+export class Running {
   readonly response: ServerResponse;
   readonly #request: IncomingMessage;
   readonly #steps: (() => unknown)[];
@@ -73,6 +73,10 @@ class Running {
       () => act?.(this.#session),
       () => this.#session.save(),
     ];
+  }
+
+  async run(): Promise<void> {
+    while (this.#steps.length > 0) await this.step();
   }
 
   step(): unknown {

@@ -3,16 +3,19 @@ import { mergedRecord } from '../merged-record.js';
 import type { SessionDelta, SessionRecord } from '../session-store.js';
 import type { RedisArgument } from './redis-client.js';
 import { isReply, type RedisCommands } from './redis-commands.js';
-import { changesOf, type Indexed, pairsOf, recordIn } from './session-hash.js';
+import type { RedisKeys } from './redis-keys.js';
+import { changesOf, EXPIRES, type Indexed, MOVED_TO, pairsOf, recordIn } from './session-hash.js';
 import { type SessionRecords, timeToLive } from './session-records.js';
 
 /** Changes records on servers without scripts: a lock per session, then a look, then plain commands. */
 export class LockedRecords implements SessionRecords {
   readonly listsKeys = false;
   readonly #commands: RedisCommands;
+  readonly #keys: RedisKeys;
 
-  constructor(commands: RedisCommands) {
+  constructor(commands: RedisCommands, keys: RedisKeys) {
     this.#commands = commands;
+    this.#keys = keys;
   }
 
   create(key: string, record: SessionRecord, now: number): Promise<boolean> {
@@ -37,19 +40,35 @@ export class LockedRecords implements SessionRecords {
     });
   }
 
-  rotate(key: string, newKey: string, delta: SessionDelta, now: number): Promise<Indexed | undefined> {
-    return this.#locked(key, now, async (live) => {
+  async rotate(
+    id: string,
+    newId: string,
+    delta: SessionDelta,
+    now: number,
+    reindex: (before: Indexed) => Promise<void>,
+  ): Promise<boolean> {
+    const [key, newKey] = [id, newId].map((either) => this.#keys.session(either));
+    const before = await this.#locked(key, now, async (live) => {
       const record = live && recordIn(await this.#commands.hash(key));
       if (!record) return undefined;
-      await this.#store(newKey, mergedRecord(record, delta), now);
-      await this.#run('del', key);
+      await Promise.all([
+        this.#store(newKey, mergedRecord(record, delta), now),
+        this.#run('hset', key, MOVED_TO, newId),
+      ]);
+      // Without its expiry it is no session any more; all that is read of it is where it went.
+      await this.#run('hdel', key, EXPIRES);
       return live;
     });
+    if (!before) return false;
+    await reindex(before);
+    await this.#run('del', key).catch(() => {}); // it would go by itself
+    return true;
   }
 
   destroy(key: string, now: number): Promise<Indexed | undefined> {
-    return this.#locked(key, now, async (live) => {
-      await this.#run('del', key);
+    return this.#locked(key, now, async (live, expiry) => {
+      // What has no expiry is no session; it may say where one has moved to.
+      if (expiry !== undefined) await this.#run('del', key);
       return live;
     });
   }

@@ -7,7 +7,7 @@ import { connect, isRedisClient, type OwnedClient, type RedisClient } from './re
 import { isReply, RedisCommands } from './redis-commands.js';
 import { RedisKeys } from './redis-keys.js';
 import { ScriptedRecords } from './scripted-records.js';
-import { EXPIRES, type Indexed, type Pairs, recordIn, TAKEN_BY, valueIn } from './session-hash.js';
+import { EXPIRES, type Indexed, MOVED_TO, type Pairs, recordIn, valueIn } from './session-hash.js';
 import { NearCache } from './near-cache.js';
 import { SessionIndex } from './session-index.js';
 import type { SessionRecords } from './session-records.js';
@@ -52,6 +52,9 @@ export interface RedisStoreOptions {
   clock?: () => number;
 }
 
+/** So often a session is looked for again while it moves from id to id. */
+const MOST_MOVES = 10;
+
 /** What depends on whether the server runs scripts. */
 interface Parts {
   readonly records: SessionRecords;
@@ -66,7 +69,8 @@ interface Parts {
  * **Keys.** `id` is 64 hexadecimal digits, and so is `user`, the SHA-256 of the user's id.
  *
  *     {prefix}{id}         hash         c created, a last accessed, e expires (milliseconds), u user's id if logged in,
- *                                       r which rotation wrote it; `.name` for each field
+ *                                       r which rotation wrote it; `.name` for each field. While a rotation that
+ *                                       takes several commands is under way: t the new id, and no e
  *     {prefix}{user}:user  sorted set   ids of his sessions, by the instant until which they are kept here
  *     {prefix}{id}:lock    string       only without scripts
  *     {prefix}{0…0}:all    sorted set   only without scripts: ids of all sessions
@@ -80,13 +84,14 @@ interface Parts {
  *     create      [HMGET, HSET, PEXPIRE] session
  *     commit      [HMGET, HSET, HDEL, PEXPIRE] session                    PEXPIRE where the expiry moves
  *     touch       as commit, of `e` alone
- *     rotate      [HMGET, HSET, HDEL, HGETALL, HSET, PTTL, PEXPIRE, DEL] session
+ *     rotate      [HMGET, HSET, HDEL, HGETALL, HSET, PTTL, PEXPIRE, DEL, ZREM, ZADD…] session and user
+ *                 sent twice if the session had a user, which the first answer says: a script's keys are named ahead
  *                 in a cluster: HGETALL old; [as create] new; [HMGET, HSET, HDEL, PEXPIRE, HGETALL] old;
- *                 [as commit] new, if somebody wrote to the old one meanwhile; DEL old
- *     destroy     [HMGET, DEL] session
+ *                 [as commit] new, if somebody wrote to the old one meanwhile; user, as below; DEL old
+ *     destroy     [HMGET, HGET, DEL] session
  *     then, where a user's session appears, is extended or ends
- *                 [ZREMRANGEBYSCORE, ZADD, PTTL, PEXPIRE] user            or ZREM user
- *     listByUser  ZRANGEBYSCORE user, and a load of each; ZREM of what is not his
+ *                 [TYPE, ZREMRANGEBYSCORE, ZADD, PTTL, PEXPIRE] user      or ZREM user
+ *     listByUser  ZRANGEBYSCORE user, and a load of each; again, if one of them is not there; ZREM of what is not his
  *     count,
  *     sweep       SCAN on every master, HGET e of each; [HGET, DEL] of those that have expired
  *     clear       SCAN on every master, DEL of each key
@@ -106,6 +111,7 @@ interface Parts {
  *     |                                        | beside another. What it writes to a session that has ended is not  |
  *     |                                        | one, but may lie there until it is looked at.                      |
  *     | A rotation is one step.                | If it breaks between two, both ids are alive; nobody has the new.  |
+ *     | The user's index moves in that step.   | It moves after it, and until then the old key leads to the new id. |
  *     | A server without memory lets users     | It refuses that too.                                               |
  *     | log out.                               |                                                                    |
  *     | Every key has a time to live.          | Unless the connection breaks between writing and saying so.        |
@@ -125,7 +131,8 @@ interface Parts {
  * `min-replicas-to-write` makes that a matter of a second.
  *
  * **A rotation in a cluster** writes the new record first and then takes the old one, which decides. If the process dies
- * in between, the session is where it was, and a copy whose id nobody knows lies there until it expires.
+ * in between, the session is where it was, and a copy whose id nobody knows lies there until it expires. The user's
+ * index moves after the record, and until then the old key leads to the new id, so that `listByUser` misses nothing.
  */
 export class RedisStore implements SessionStore {
   readonly #commands: RedisCommands;
@@ -211,6 +218,12 @@ export class RedisStore implements SessionStore {
   }
 
   async #load(id: string, report?: (why: DeadRecord) => void): Promise<SessionRecord | undefined> {
+    const found = await this.#find(id, report);
+    return typeof found === 'string' ? undefined : found;
+  }
+
+  /** The live session under an id, or the id that it has been given. */
+  async #find(id: string, report?: (why: DeadRecord) => void): Promise<SessionRecord | string | undefined> {
     const key = this.#keys.session(id);
     let hash: Pairs;
     try {
@@ -221,8 +234,9 @@ export class RedisStore implements SessionStore {
     }
     const record = recordIn(hash);
     if (record && record.expiresAt > this.#clock()) return record;
-    if (hash.length === 0 || valueIn(hash, TAKEN_BY) !== undefined) return undefined;
-    return this.#discard(key, valueIn(hash, EXPIRES), record ? 'expired' : 'undecodable', report);
+    if (hash.length === 0) return undefined;
+    const movedTo = record ? undefined : valueIn(hash, MOVED_TO);
+    return movedTo ?? this.#discard(key, valueIn(hash, EXPIRES), record ? 'expired' : 'undecodable', report);
   }
 
   async #commit(id: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
@@ -242,10 +256,9 @@ export class RedisStore implements SessionStore {
   async #rotate(id: string, newId: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
     const now = this.#clock();
     const { records, index } = this.#parts ?? (await this.#choose());
-    const before = await records.rotate(this.#keys.session(id), this.#keys.session(newId), delta, now);
-    if (!before) return 'gone';
-    await index.move(id, before, newId, after(before, delta), now);
-    return 'saved';
+    const reindex = (before: Indexed): Promise<void> =>
+      index.move(id, before, newId, after(before, delta), now);
+    return (await records.rotate(id, newId, delta, now, reindex)) ? 'saved' : 'gone';
   }
 
   async #destroy(id: string): Promise<boolean> {
@@ -255,24 +268,46 @@ export class RedisStore implements SessionStore {
     return before !== undefined;
   }
 
+  /**
+   * A session that moves meanwhile is listed under one of its ids. If it is not found under the one that the index had,
+   * then either that still says which the new one is, or the index has the new one by now, and is read again.
+   */
   async listByUser(userId: string): Promise<Map<string, SessionRecord>> {
     const { index } = this.#parts ?? (await this.#choose());
     const sessions = new Map<string, SessionRecord>();
-    const look = async (id: string): Promise<void> => {
-      const record = await this.#load(id);
-      if (record?.userId === userId) sessions.set(id, record);
+    const seen = new Set<string>();
+    const look = async (id: string): Promise<'his' | 'moved' | 'none'> => {
+      let at = id;
+      let found = await this.#find(id);
+      // Ends: each step takes one command, in which no session moves twice.
+      for (let moves = 0; typeof found === 'string' && moves < MOST_MOVES; moves++) {
+        at = found;
+        found = await this.#find(at);
+      }
+      if (typeof found === 'object' && found.userId === userId) {
+        sessions.set(at, found);
+        return 'his';
+      }
+      return at === id ? 'none' : 'moved';
     };
-    for await (const ids of index.ofUser(userId)) {
-      await Promise.all(ids.map(look));
-      const others = ids.filter((id) => !sessions.has(id));
-      if (others.length === 0) continue;
-      await index.removeOfUser(others, userId);
-      // A session that is just becoming his was entered before it did, and is again afterwards. If it became his before
-      // this second look, it is put back here; otherwise it will be entered after the removal.
-      await Promise.all(others.map(look));
-      for (const id of others) {
-        const record = sessions.get(id);
-        if (record) await index.add(id, record, this.#clock());
+    // Ends when nothing was missed. Each round is about what moved during the one before; after MOST_MOVES it is given up.
+    for (let round = 0, missed = true; missed && round < MOST_MOVES; round++) {
+      missed = false;
+      for await (const ids of index.ofUser(userId)) {
+        const unseen = ids.filter((id) => !seen.has(id));
+        for (const id of unseen) seen.add(id);
+        const looked = await Promise.all(unseen.map(look));
+        missed ||= looked.some((outcome) => outcome !== 'his');
+        const others = unseen.filter((_, position) => looked[position] === 'none');
+        if (others.length === 0) continue;
+        await index.removeOfUser(others, userId);
+        // A session that is just becoming his was entered before it did, and is again afterwards. If it became his
+        // before this second look, it is put back here; otherwise it will be entered after the removal.
+        await Promise.all(others.map(look));
+        for (const id of others) {
+          const record = sessions.get(id);
+          if (record) await index.add(id, record, this.#clock());
+        }
       }
     }
     return sessions;
@@ -308,7 +343,7 @@ export class RedisStore implements SessionStore {
   #use(scripting: boolean): Parts {
     if (!this.#parts) {
       const [commands, keys] = [this.#commands, this.#keys];
-      const records = new (scripting ? ScriptedRecords : LockedRecords)(commands);
+      const records = new (scripting ? ScriptedRecords : LockedRecords)(commands, keys);
       const index = new SessionIndex(commands, keys, records);
       this.#parts = { records, index, survey: new SessionSurvey(commands, keys, records, index) };
     }

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { GRACE } from './session-records.js';
 
 /** A Lua script and the hash that EVALSHA calls it by. */
 export interface Script {
@@ -31,13 +32,29 @@ local function write(key, first)
 end
 `;
 
-/** ARGV: now, time to live or '' to leave it, count of fields to remove, those fields, pairs to write. */
+/**
+ * Merges the delta that stands in the arguments from one on: time to live or '' to leave it, count of fields to remove,
+ * those fields, pairs to write.
+ */
 const MERGE = `${WRITE}
-local function merge(key)
-  local pairs_from = 4 + ARGV[3]
+local function merge(key, first)
+  local pairs_from = first + 2 + ARGV[first + 1]
   write(key, pairs_from)
-  for i = 4, pairs_from - 1, 1000 do redis.call('HDEL', key, unpack(ARGV, i, math.min(i + 999, pairs_from - 1))) end
-  if ARGV[2] ~= '' then redis.call('PEXPIRE', key, ARGV[2]) end
+  for i = first + 2, pairs_from - 1, 1000 do
+    redis.call('HDEL', key, unpack(ARGV, i, math.min(i + 999, pairs_from - 1)))
+  end
+  if ARGV[first] ~= '' then redis.call('PEXPIRE', key, ARGV[first]) end
+end
+`;
+
+/** Enters an id in an index until an instant, and sees to it that the index lives so long. */
+const ENTER = `
+local function enter(key, now, lives, id, instant)
+  local type = redis.call('TYPE', key).ok
+  if type ~= 'zset' and type ~= 'none' then redis.call('DEL', key) end
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+  redis.call('ZADD', key, instant, id)
+  if redis.call('PTTL', key) < tonumber(lives) then redis.call('PEXPIRE', key, lives) end
 end
 `;
 
@@ -50,35 +67,44 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 `);
 
-/** KEYS: session. ARGV: as MERGE. Expiry and user before it, or nil if there is no session. */
+/** KEYS: session. ARGV: now, as MERGE. Expiry and user before it, or nil if there is no session. */
 export const COMMIT = script(`${LIVE}${MERGE}
 local before = live(KEYS[1])
-if before then merge(KEYS[1]) end
+if before then merge(KEYS[1], 2) end
 return before
 `);
 
 /**
- * KEYS: session, session under its new id. ARGV: as MERGE, the last pair being 'r' and who rotates. Expiry and user
- * before it, or nil.
+ * KEYS: session, session under its new id, index of the user it is said to have, index of the user it is to have; the
+ * same key twice says that there is none. ARGV: now, user it is said to have or '', id, new id, as MERGE, the last pair
+ * being 'r' and who rotates. Whether it is done and the user it has, or nil if there is no session.
  *
+ * A session whose user is another than was said is left as it is, since the keys of a script must be known beforehand.
  * ioredis sends a command again whose answer got lost with the connection; the second time it finds its own work.
  */
-export const ROTATE = script(`${LIVE}${MERGE}
+export const ROTATE = script(`${LIVE}${MERGE}${ENTER}
 local before = live(KEYS[1])
 if not before then
-  if redis.pcall('HGET', KEYS[2], 'r') == ARGV[#ARGV] then return live(KEYS[2]) end
+  if redis.pcall('HGET', KEYS[2], 'r') == ARGV[#ARGV] then return { 1 } end
   return nil
 end
-merge(KEYS[1])
+if (before[2] or '') ~= ARGV[2] then return { 0, before[2] } end
+merge(KEYS[1], 5)
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 1000 do redis.call('HSET', KEYS[2], unpack(all, i, math.min(i + 999, #all))) end
 redis.call('PEXPIRE', KEYS[2], redis.call('PTTL', KEYS[1]))
 redis.call('DEL', KEYS[1])
-return before
+if KEYS[3] ~= KEYS[1] then redis.pcall('ZREM', KEYS[3], ARGV[3]) end
+if KEYS[4] ~= KEYS[1] then
+  local expiry = tonumber(redis.call('HGET', KEYS[2], 'e'))
+  local instant = expiry + math.max(expiry - now, ${GRACE})
+  enter(KEYS[4], ARGV[1], math.max(1, instant - now + ${GRACE}), ARGV[4], instant)
+end
+return { 1 }
 `);
 
 /**
- * KEYS: session. ARGV: now, who takes it, for how long it is kept for him. All of the hash, or nil.
+ * KEYS: session. ARGV: now, the id it moves to, for how long it is kept. All of the hash, or nil.
  *
  * What was taken has no 'e' any more, and so counts as gone. Who took it may ask again.
  */
@@ -96,10 +122,14 @@ hash[#hash + 1] = redis.call('HGET', KEYS[1], 'x')
 return hash
 `);
 
-/** KEYS: session. ARGV: now. Expiry and user before it, or nil if there was no session. */
+/**
+ * KEYS: session. ARGV: now. Expiry and user before it, or nil if there was no session. What says where a session has
+ * moved to stays, since whoever looks for that one may not find it otherwise.
+ */
 export const DESTROY = script(`${LIVE}
 local before = live(KEYS[1])
-redis.call('DEL', KEYS[1])
+local moved_to = not before and redis.pcall('HGET', KEYS[1], 't')
+if type(moved_to) ~= 'string' then redis.call('DEL', KEYS[1]) end
 return before
 `);
 
@@ -111,11 +141,7 @@ return 0
 `);
 
 /** KEYS: index. ARGV: now, time to live, id, the instant until which it is kept. */
-export const INDEX = script(`
-local type = redis.call('TYPE', KEYS[1]).ok
-if type ~= 'zset' and type ~= 'none' then redis.call('DEL', KEYS[1]) end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
-redis.call('ZADD', KEYS[1], ARGV[4], ARGV[3])
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+export const INDEX = script(`${ENTER}
+enter(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 return 1
 `);

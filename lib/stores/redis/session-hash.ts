@@ -7,8 +7,8 @@ export const EXPIRES = 'e';
 export const USER = 'u';
 /** Which rotation has moved it here. */
 export const ROTATION = 'r';
-/** Which rotation has taken what was the session. */
-export const TAKEN_BY = 't';
+/** The id that has been given to what was the session. */
+export const MOVED_TO = 't';
 /** In front of the name of every field of the session's, so that none is ever taken for one of the header's. */
 const MARK = '.';
 

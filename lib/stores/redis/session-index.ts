@@ -32,7 +32,9 @@ export class SessionIndex {
   async move(id: string, before: Entry, newId: string, after: Entry, now: number): Promise<void> {
     const kept = id === newId ? this.#of(after.userId) : [];
     const left = this.#of(before.userId).filter((index) => !kept.includes(index));
-    await Promise.all([this.add(newId, after, now), this.#remove([id], left)]);
+    // One after the other: at every instant one of the two ids leads to the session.
+    await this.add(newId, after, now);
+    await this.#remove([id], left);
   }
 
   /** Sessions that have ended. */

@@ -20,6 +20,9 @@ const QUERY_TIME = 35_000;
 /** Documents after which older servers end an index range without saying so. */
 const QUERY_RANGE = 1000;
 
+/** So often a listing looks again for sessions that have moved to other ids. */
+const MOST_ROUNDS = 10;
+
 /** How many documents a listing reads at the same time. */
 const READ_AT_ONCE = 10;
 
@@ -103,14 +106,22 @@ export class SolidbStore implements SessionStore {
   async listByUser(userId: string): Promise<Map<string, SessionRecord>> {
     const budget = this.#budget();
     const bindVars = { user: userId, now: this.#now };
-    const ids = await this.#collection.keys(`d.user_id == @user AND ${LIVE}`, bindVars, budget);
     const sessions = new Map<string, SessionRecord>();
-    // A query may answer from a cache or an index that is behind; a document under its key is not.
-    for (let first = 0; first < ids.length; first += READ_AT_ONCE) {
-      const some = ids.slice(first, first + READ_AT_ONCE);
-      const read = await Promise.all(some.map((id) => this.#sessions.read(id, budget)));
-      for (const [index, session] of read.entries()) {
-        if (typeof session === 'object' && session.userId === userId) sessions.set(some[index], session);
+    const seen = new Set<string>();
+    // Again, if one was gone: it may have moved, and was written under its new id before. Ends when all were there, or
+    // after MOST_ROUNDS, of which each is about what moved during the one before.
+    for (let round = 0, missed = true; missed && round < MOST_ROUNDS; round++) {
+      missed = false;
+      const found = await this.#collection.keys(`d.user_id == @user AND ${LIVE}`, bindVars, budget);
+      const ids = found.filter((id) => !seen.has(id) && seen.add(id));
+      // A query may answer from a cache or an index that is behind; a document under its key is not.
+      for (let first = 0; first < ids.length; first += READ_AT_ONCE) {
+        const some = ids.slice(first, first + READ_AT_ONCE);
+        const read = await Promise.all(some.map((id) => this.#sessions.read(id, budget)));
+        for (const [index, session] of read.entries()) {
+          if (typeof session === 'object' && session.userId === userId) sessions.set(some[index], session);
+          else missed = true;
+        }
       }
     }
     return sessions;
