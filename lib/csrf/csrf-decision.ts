@@ -26,9 +26,9 @@ export interface CsrfRules {
 /** Methods that change nothing (RFC 9110 §9.2.1). QUERY and TRACE are safe there too, but carry a body or reflect. */
 const SAFE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
-/** Whether the request is one that changes nothing, whatever an override says. */
+/** Whether the request is one that changes nothing, whatever an override says. One without a method may be any. */
 export function isSafe(methods: readonly string[]): boolean {
-  return methods.every((method) => SAFE.has(method));
+  return methods.length > 0 && methods.every((method) => SAFE.has(method));
 }
 
 /**

@@ -9,8 +9,9 @@ import { CsrfService } from './csrf.service.js';
  * globally, `{ provide: APP_GUARD, useExisting: CsrfGuard }`.
  *
  * GET, HEAD and OPTIONS pass, unless `@CsrfProtect()` says otherwise; `@SkipCsrf()` exempts a route. Everything else
- * needs headers that do not object (`Sec-Fetch-Site`, `Origin`, `Referer`) and, by `csrf.mode`, a valid token. Refused
- * is a 403 with {@link CsrfException}, and the store is not written to.
+ * needs headers that do not object (`Sec-Fetch-Site`, `Origin`, `Referer`) and, by `csrf.mode`, a valid token. What
+ * comes over a WebSocket needs a handshake that `CsrfService.allowsHandshake` allows, and no token. Refused is a 403
+ * with {@link CsrfException}, and the store is not written to.
  */
 @Injectable()
 export class CsrfGuard implements CanActivate {

@@ -3,7 +3,7 @@ import { createHmac, type KeyObject } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { KeyRing } from '../crypto/key-ring.js';
 import { DUPLICATE, readCookie } from '../http/cookie-header.js';
-import { type HttpRequest, type Located, locateFrom } from '../http/request-context.js';
+import { type HttpRequest, isUpgrade, type Located, locateFrom } from '../http/request-context.js';
 import { addVary, isPublic, type OutgoingHeaders, setCookie } from '../http/outgoing-headers.js';
 import { SessionCookie } from '../http/session-cookie.js';
 import { type ResolvedSessionOptions, SESSION_OPTIONS } from '../options/resolved-options.js';
@@ -12,7 +12,13 @@ import { SessionManager } from '../session/session-manager.js';
 import { SessionRuntime } from '../session/session-runtime.js';
 import { VISITOR_CSRF } from '../session/field-names.js';
 import type { SessionTransaction } from '../session/transaction.js';
-import { type CsrfEvidence, type CsrfTokenVerdict, isSafe, refusal } from './csrf-decision.js';
+import {
+  type CsrfEvidence,
+  type CsrfRefusal,
+  type CsrfTokenVerdict,
+  isSafe,
+  refusal,
+} from './csrf-decision.js';
 import { isUnreadMultipart, methodsOf, ownOrigin, tokenIn, valuesOf } from './csrf-evidence.js';
 import { CsrfException } from './csrf.exception.js';
 import { mintToken, tokenMatches } from './csrf-token.js';
@@ -74,13 +80,15 @@ export class CsrfService {
 
   /**
    * Checks a request as `CsrfGuard` does, whatever its method: rejects with {@link CsrfException}, and resolves if it
-   * may pass.
+   * may pass. The request behind a socket may if its handshake is allowed.
    */
   async verify(from: ExecutionContext | object): Promise<void> {
     const at = locateFrom(from);
     const session = await this.sessions.acquire(at);
     const transaction = RequestSession.transactionOf(session);
-    const reason = refusal(this.#evidence(at, transaction), this.#options);
+    const reason = isUpgrade(at.request)
+      ? this.#handshakeRefusal(at.request)
+      : refusal(this.#evidence(at, transaction), this.#options);
     if (reason === undefined) return;
     transaction.reply.also(CsrfException, (response) => {
       addVary(response, 'Sec-Fetch-Site');
@@ -91,9 +99,9 @@ export class CsrfService {
     throw new CsrfException(reason);
   }
 
-  /** @internal Whether a request changes nothing, so that nothing has to be checked. */
+  /** @internal Whether a request changes nothing, so that nothing has to be checked. What comes over a socket may. */
   isSafe(request: HttpRequest): boolean {
-    return isSafe(methodsOf(request));
+    return !isUpgrade(request) && isSafe(methodsOf(request));
   }
 
   /**
@@ -101,9 +109,15 @@ export class CsrfService {
    * every browser sends and no page can forge (ASVS 5.0 V4.4.2). One without an Origin, `null` or two is refused.
    */
   allowsHandshake(request: IncomingMessage): boolean {
+    return this.#handshakeRefusal(request) === undefined;
+  }
+
+  #handshakeRefusal(request: HttpRequest): CsrfRefusal | undefined {
     const origin = valuesOf(request, 'origin');
     const own = ownOrigin(request);
-    return origin.length === 1 && (origin[0] === own || this.#options.trustedOrigins.has(origin[0]));
+    const isAllowed =
+      origin.length === 1 && (origin[0] === own || this.#options.trustedOrigins.has(origin[0]));
+    return isAllowed ? undefined : 'origin';
   }
 
   #evidence({ request }: Located, transaction: SessionTransaction): CsrfEvidence {

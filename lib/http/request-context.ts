@@ -84,6 +84,11 @@ export function locateRequest(request: unknown, response?: unknown): Located {
   return { request, response: reply && rawOf(reply), owner };
 }
 
+/** Whether a request opens a WebSocket (RFC 6455 §4.1). It is a GET, and yet what follows on it may change something. */
+export function isUpgrade({ method = 'GET', headers }: HttpRequest): boolean {
+  return method === 'GET' && /\bwebsocket\b/i.test(headers.upgrade ?? '');
+}
+
 // On Express V8 knows the shape of no request: a property costs it a search, and who is an instance of what does not.
 
 /** Fastify wraps the request of Node's, which its middleware gets as it is. */
@@ -122,8 +127,10 @@ function locateGraphql(context: GraphqlContext | undefined): Located {
   return locateRequest(request, context?.res ?? context?.reply);
 }
 
+/** Without a context function Nest hands over that of graphql-ws as `req`. */
 function graphqlRequest(context: GraphqlContext | undefined): unknown {
-  return context?.req ?? context?.request ?? context?.reply?.request ?? context?.extra?.request;
+  const { req, request, reply, extra = (req as GraphqlContext | undefined)?.extra } = context ?? {};
+  return [req, request, reply?.request, extra?.request].find(isRequest);
 }
 
 /** The upgrade requests of `ws` sockets, which the library itself does not keep; see {@link rememberUpgrades}. */
