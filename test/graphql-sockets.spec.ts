@@ -285,6 +285,115 @@ describe.each(transports.map((transport) => [transport.name, transport] as const
         await expect(connect(headers).ask('{ whoami }')).rejects.toBeDefined();
       });
     });
+
+    describe('a session, over a socket', () => {
+      start(false);
+
+      it.each<[string, () => unknown]>([
+        ['a logout', () => alice.post('/logout')],
+        ['another login', () => alice.post('/login', { as: 'bob' })],
+        ['revoke', async () => served.sessions.revoke((await served.sessions.listByUser('alice'))[0].id)],
+        ['revokeByUser', () => served.sessions.revokeByUser('alice')],
+        ['clear', () => served.sessions.clear()],
+        ['maxAge', () => served.clock.pass(100)],
+        [
+          'absoluteMaxAge',
+          async () => {
+            served.clock.pass(90);
+            expect((await alice.get('/')).body).toMatchObject({ userId: 'alice' });
+            served.clock.pass(60);
+          },
+        ],
+      ])('is seen to have ended by the next operation: by %s', async (_how, end) => {
+        const socket = connect();
+        expect(await socket.ask('{ whoami }')).toMatchObject({ data: { whoami: 'alice' } });
+        expect(await socket.ask('mutation { transfer }')).toMatchObject({
+          data: { transfer: 'paid by alice' },
+        });
+        await end();
+        expect(await socket.ask('{ whoami }')).toMatchObject({ data: { whoami: null } });
+        expect((await socket.ask('mutation { transfer }')).errors).toHaveLength(1);
+        expect(BankResolver.transfers).toBe(1);
+      });
+
+      it('is the present one for each operation: a role that was taken away is gone', async () => {
+        const socket = connect();
+        expect(await socket.ask('{ role }')).toMatchObject({ data: { role: 'admin' } });
+        await alice.post('/resign');
+        expect(await socket.ask('{ role }')).toMatchObject({ data: { role: 'guest' } });
+      });
+
+      it('is loaded once for all the resolvers of an operation, and once more for the next', async () => {
+        const socket = connect();
+        await socket.ask('{ whoami }');
+        served.store.drain();
+        for (let operation = 0; operation < 2; operation++) {
+          expect(await socket.ask('{ whoami role theme guarded tick { reader user } }')).toMatchObject({
+            data: { whoami: 'alice', role: 'admin', tick: { reader: 'alice', user: 'alice' } },
+          });
+          expect(served.store.drain()).toEqual(['load']);
+        }
+      });
+
+      it('is one of its own for each connection, whatever they ask', async () => {
+        const [one, two] = [connect(), connect(undefined, await member('bob'))];
+        for (let round = 0; round < 3; round++) {
+          const answers = await Promise.all([one.ask('{ whoami }'), two.ask('{ whoami }')]);
+          expect(answers).toMatchObject([{ data: { whoami: 'alice' } }, { data: { whoami: 'bob' } }]);
+        }
+      });
+
+      it('is changed by an operation, for the next and for everybody else', async () => {
+        const socket = connect();
+        const change = 'mutation ($to: String!) { setTheme(to: $to) }';
+        expect(await socket.ask(change, { to: 'dark' })).toMatchObject({ data: { setTheme: 'dark' } });
+        expect(await socket.ask('{ theme }')).toMatchObject({ data: { theme: 'dark' } });
+        expect((await alice.get('/')).body).toMatchObject({ theme: 'dark' });
+      });
+
+      it('cannot log in: there is no response to put a cookie in', async () => {
+        const answer = await connect().ask('mutation { login(as: "mallory") }');
+        expect(answer.errors).toEqual([
+          expect.objectContaining({ message: expect.stringContaining('there is no response to put it in') }),
+        ]);
+        expect((await alice.get('/')).body).toMatchObject({ userId: 'alice' });
+      });
+
+      describe('in a subscription under way', () => {
+        /** Begins one; what arrives is what `next()` says. */
+        async function subscribe(query: string) {
+          const subscribed = once(ticker, 'subscribed');
+          const results = connect().subscribe(query);
+          await subscribed;
+          return results;
+        }
+
+        it('is loaded anew for each event', async () => {
+          const results = await subscribe('subscription { ticks { at reader user notice } }');
+          served.store.drain();
+          ticker.emit('tick', { at: 1 });
+          const tick = { at: 1, reader: 'alice', user: 'alice', notice: null };
+          expect(await results.next()).toMatchObject({ value: { data: { ticks: tick } } });
+          expect(served.store.drain()).toEqual(['load']);
+          await alice.post('/logout');
+          ticker.emit('tick', { at: 2 });
+          expect(await results.next()).toMatchObject({
+            value: { data: { ticks: { at: 2, reader: null, user: null, notice: null } } },
+          });
+        });
+
+        it('lets a filter say who may go on reading', async () => {
+          const results = await subscribe('subscription { memberTicks { at } }');
+          const arrived = [results.next(), results.next()];
+          ticker.emit('tick', { at: 1 });
+          expect(await arrived[0]).toMatchObject({ value: { data: { memberTicks: { at: 1 } } } });
+          const filtered = once(ticker, 'filtered');
+          await served.sessions.revokeByUser('alice');
+          ticker.emit('tick', { at: 2 });
+          expect(await filtered).toEqual([false]);
+        });
+      });
+    });
   },
 );
 

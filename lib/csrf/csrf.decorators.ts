@@ -1,5 +1,5 @@
 import { createParamDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
-import { sessionFor } from '../session/opened-session.js';
+import { fromSession } from '../session/opened-session.js';
 import { CsrfService } from './csrf.service.js';
 
 /**
@@ -11,10 +11,8 @@ import { CsrfService } from './csrf.service.js';
  * ```
  */
 export const CsrfToken: () => ParameterDecorator = createParamDecorator(
-  (_: undefined, context: ExecutionContext): string => {
-    const session = sessionFor(context);
-    return CsrfService.of(session).mint(session);
-  },
+  (_: undefined, context: ExecutionContext): string | Promise<string> =>
+    fromSession(context, (session) => CsrfService.of(session).mint(session)),
 );
 
 const SKIP_CSRF = 'nest-session:skip-csrf';

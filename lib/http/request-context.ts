@@ -27,7 +27,7 @@ export interface Located {
   readonly request: HttpRequest;
   /** Absent where there is none to write a cookie to: sockets, subscriptions, bare requests. */
   readonly response: ServerResponse | undefined;
-  /** What remembers the session: one per HTTP request, one per socket message. */
+  /** What remembers the session: one per HTTP request, one per socket message, one per GraphQL operation of a socket. */
   readonly owner: object;
 }
 
@@ -38,7 +38,7 @@ export function locate(context: ExecutionContext): Located {
       // Not by switchToHttp(), which makes three closures each time.
       return locateRequest(context.getArgByIndex(0), context.getArgByIndex(1));
     case 'graphql':
-      return locateGraphql(context.getArgByIndex(2));
+      return locateGraphql(context.getArgByIndex(2), context.getArgByIndex(3));
     case 'ws': {
       const request = handshakeOf(context.switchToWs().getClient());
       return { request, response: undefined, owner: context.getArgs() };
@@ -65,11 +65,11 @@ export function hasRequest(context: ExecutionContext): boolean {
   }
 }
 
-/** Either: what `SessionManager.open()` and `CsrfService` take. */
+/** Either: what `SessionManager.open()` and `CsrfService` take. A socket's handshake is opened anew each time. */
 export function locateFrom(from: ExecutionContext | object): Located {
-  return typeof (from as ExecutionContext | undefined)?.switchToHttp === 'function'
-    ? locate(from as ExecutionContext)
-    : locateRequest(from);
+  if (typeof (from as ExecutionContext | undefined)?.switchToHttp === 'function')
+    return locate(from as ExecutionContext);
+  return isRequest(from) && isUpgrade(from) ? locateHandshake(from, {}) : locateRequest(from);
 }
 
 /** The same for a bare request: Express's, Fastify's or Node's. */
@@ -82,6 +82,11 @@ export function locateRequest(request: unknown, response?: unknown): Located {
   const owner = ownerOf(request);
   const reply = (response ?? request.res ?? stateIn(owner)?.response) as Reply | undefined;
   return { request, response: reply && rawOf(reply), owner };
+}
+
+/** A socket has no response to put a cookie in, whatever its library calls one. */
+function locateHandshake(request: HttpRequest, owner: object): Located {
+  return { request, response: undefined, owner };
 }
 
 /** Whether a request opens a WebSocket (RFC 6455 §4.1). It is a GET, and yet what follows on it may change something. */
@@ -116,21 +121,62 @@ interface GraphqlContext {
   readonly extra?: { readonly request?: unknown };
 }
 
+/** What a resolver is told of the execution it is called in. */
+interface GraphqlInfo {
+  readonly operation?: { readonly operation?: string };
+  /** Made for each execution. In graphql 17 the events of a subscription share those of its beginning. */
+  readonly variableValues?: object;
+  readonly path?: GraphqlPath;
+}
+
+interface GraphqlPath {
+  readonly prev?: GraphqlPath;
+}
+
 /** Apollo puts `req` and `res` in the context, Mercurius `reply`, graphql-ws `extra.request`. */
-function locateGraphql(context: GraphqlContext | undefined): Located {
+function locateGraphql(context: GraphqlContext | undefined, info: GraphqlInfo): Located {
   const request = graphqlRequest(context);
   if (!isRequest(request)) {
     throw new SessionUsageError(
       'There is no request in the GraphQL context. Put it there: GraphQLModule.forRoot({ context: (…) => ({ req, res }) }).',
     );
   }
-  return locateRequest(request, context?.res ?? context?.reply);
+  return isUpgrade(request)
+    ? locateHandshake(request, executionOf(request, info))
+    : locateRequest(request, context?.res ?? context?.reply);
 }
 
 /** Without a context function Nest hands over that of graphql-ws as `req`. */
 function graphqlRequest(context: GraphqlContext | undefined): unknown {
   const { req, request, reply, extra = (req as GraphqlContext | undefined)?.extra } = context ?? {};
   return [req, request, reply?.request, extra?.request].find(isRequest);
+}
+
+type Tree = WeakMap<object, Tree>;
+
+const executions: Tree = new WeakMap();
+
+/**
+ * What lives as long as one operation on a socket, or as one event of a subscription. The context does not: it may be
+ * one for the connection. The request is part of the key, since an executor may share what it compiled.
+ */
+function executionOf(request: HttpRequest, info: GraphqlInfo): object {
+  const keys: object[] = [ownerOf(request), info.variableValues ?? info];
+  if (info.operation?.operation === 'subscription' && info.path) keys.push(rootOf(info.path));
+  return keys.reduce<Tree>((tree, key) => {
+    const known = tree.get(key);
+    if (known) return known;
+    const added: Tree = new WeakMap();
+    tree.set(key, added);
+    return added;
+  }, executions);
+}
+
+/** The path of the field that an execution began with: made for each. Ends, since paths are as deep as the query. */
+function rootOf(path: GraphqlPath): GraphqlPath {
+  let root = path;
+  while (root.prev) root = root.prev;
+  return root;
 }
 
 /** The upgrade requests of `ws` sockets, which the library itself does not keep; see {@link rememberUpgrades}. */

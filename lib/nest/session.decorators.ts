@@ -1,5 +1,5 @@
 import { createParamDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
-import { sessionFor } from '../session/opened-session.js';
+import { fromSession } from '../session/opened-session.js';
 import type { Session as SessionOfRequest } from '../session/session.js';
 import type { SessionData } from '../session/session-data.js';
 
@@ -14,10 +14,8 @@ export interface Session<T extends object = SessionData> extends SessionOfReques
  * ```
  */
 export const Session: (key?: keyof SessionData) => ParameterDecorator = createParamDecorator(
-  (key: keyof SessionData | undefined, context: ExecutionContext): unknown => {
-    const session = sessionFor(context);
-    return key === undefined ? session : session.get(key);
-  },
+  (key: keyof SessionData | undefined, context: ExecutionContext): unknown =>
+    fromSession(context, (session) => (key === undefined ? session : session.get(key))),
 );
 
 /**
@@ -28,10 +26,8 @@ export const Session: (key?: keyof SessionData) => ParameterDecorator = createPa
  * ```
  */
 export const Flash: (key?: string) => ParameterDecorator = createParamDecorator(
-  (key: string | undefined, context: ExecutionContext): unknown => {
-    const { flash } = sessionFor(context);
-    return key === undefined ? flash : flash.get(key);
-  },
+  (key: string | undefined, context: ExecutionContext): unknown =>
+    fromSession(context, ({ flash }) => (key === undefined ? flash : flash.get(key))),
 );
 
 const SKIP_SESSION = 'nest-session:skip';

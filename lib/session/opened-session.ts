@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { ExecutionContext } from '@nestjs/common';
 import { SessionUsageError } from '../errors.js';
-import { type HttpRequest, locate, type Located } from '../http/request-context.js';
+import { type HttpRequest, locate, type Located, ownerOf } from '../http/request-context.js';
 import { stateIn, stateOf } from '../http/request-state.js';
 import { RequestSession } from './request-session.js';
 import type { SessionRuntime } from './session-runtime.js';
@@ -47,16 +47,35 @@ function exposeOn(request: HttpRequest, session: RequestSession): boolean {
 /** The session of the socket message being handled: Nest gives its parameters nothing else to know it by. */
 export const messageSession = new AsyncLocalStorage<RequestSession>();
 
-/** The session for a parameter of a handler; an error that says what to do if none was opened. */
-export function sessionFor(context: ExecutionContext): RequestSession {
-  const { owner } = locate(context);
-  const session =
-    context.getType() === 'ws' ? messageSession.getStore() : (stateIn(owner)?.firstSession as Opened);
-  if (session && !(session instanceof Promise)) return session;
+type Opener = (at: Located) => RequestSession | Promise<RequestSession>;
+
+/** Who has opened the session of a handshake. */
+const openers = new WeakMap<object, Opener>();
+
+/** Notes who opens the sessions of a socket, for what Nest runs without a guard that does so. */
+export function rememberOpener({ request, response }: Located, open: Opener): void {
+  if (!response) openers.set(ownerOf(request), open);
+}
+
+/**
+ * What a parameter of a handler is to be; an error that says what to do if no session was opened.
+ *
+ * Fields of a subscription's event have neither guards nor interceptors: there it is opened now, and Nest waits.
+ */
+export function fromSession<T>(
+  context: ExecutionContext,
+  read: (session: RequestSession) => T,
+): T | Promise<T> {
+  const at = locate(context);
+  const type = context.getType<string>();
+  const session = type === 'ws' ? messageSession.getStore() : (stateIn(at.owner)?.firstSession as Opened);
+  if (session && !(session instanceof Promise)) return read(session);
+  const opening = type === 'graphql' ? openers.get(ownerOf(at.request))?.(at) : undefined;
+  if (opening) return opening instanceof Promise ? opening.then(read) : read(opening);
   throw new SessionUsageError(
     'No session was opened for this handler. Is SessionModule imported in the root module, and the handler free of ' +
       '@SkipSession()?' +
-      (context.getType() === 'ws'
+      (type === 'ws'
         ? ' On Nest 11 global interceptors do not reach gateways: put @UseInterceptors(SessionInterceptor) on this one.'
         : ''),
   );

@@ -3,7 +3,7 @@ import type { Observable } from 'rxjs';
 import { SessionNotFoundError, SessionStoreUnsupportedError } from '../errors.js';
 import { type Located, locateFrom } from '../http/request-context.js';
 import type { SessionStore } from '../stores/session-store.js';
-import { expose, opened, remember } from './opened-session.js';
+import { expose, opened, remember, rememberOpener } from './opened-session.js';
 import { RequestSession } from './request-session.js';
 import type { SessionEvent } from './session-events.js';
 import { infoOf, type SessionInfo } from './session-info.js';
@@ -28,7 +28,8 @@ export class SessionManager implements OnApplicationShutdown {
 
   /**
    * The session of a request, loaded once however many ask: guards, interceptors, middleware and handlers all get
-   * the same object. In a gateway, every message loads it anew. Without a cookie no store is asked.
+   * the same object. In a gateway every message loads it anew, and so does every GraphQL operation on a socket, every
+   * event of a subscription, and every call with a WebSocket's handshake request. Without a cookie no store is asked.
    *
    * Takes an ExecutionContext (http, graphql, ws) or a request. The handshake request of a socket has no response to
    * put a cookie in, so its session can be read and changed, but not begun.
@@ -146,6 +147,7 @@ export class SessionManager implements OnApplicationShutdown {
   #opened(transaction: SessionTransaction, at: Located): RequestSession {
     const session = new RequestSession(transaction, this.#runtime);
     remember(at.owner, this.#runtime, session);
+    rememberOpener(at, (another) => this.acquire(another));
     this.#expose(session, at);
     for (const extension of this.#runtime.extensions) extension.opened(transaction);
     return session;
