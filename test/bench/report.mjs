@@ -33,6 +33,7 @@ export function summarise(measured, variants) {
     const { peer } = variants.find(isNamed(result.variant));
     const other = results.find(({ variant, scenario }) => variant === peer && scenario === result.scenario);
     if (!other) continue;
+    result.peer = peer;
     result.besidePeer = {
       added: other.added > 0 ? result.added / other.added : null,
       throughput: result.throughput / other.throughput,

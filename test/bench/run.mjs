@@ -1,6 +1,6 @@
 // Server CPU per request, throughput and latency: ours beside the peers, each under the same Nest application.
 //
-//     npm run bench -- [--quick] [--only=fastify,memory] [--rounds=5] [--seconds=3] [--sessions=100] [--pin]
+//     npm run bench -- [--quick] [--only=fastify,memory] [--rounds=5] [--seconds=3] [--sessions=100] [--pin] [--publish]
 //
 // README.md beside this file says how it measures and what the figures mean.
 import { execFileSync } from 'node:child_process';
@@ -10,6 +10,7 @@ import { cpus } from 'node:os';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { chart } from './chart.mjs';
 import { CONNECTIONS, installed, load } from './load.mjs';
 import { startRedis, startServer } from './processes.mjs';
 import { summarise, tables } from './report.mjs';
@@ -24,6 +25,7 @@ const { values: given } = parseArgs({
     seconds: { type: 'string' },
     sessions: { type: 'string', default: '100' },
     pin: { type: 'boolean', default: false },
+    publish: { type: 'boolean', default: false },
   },
 });
 const rounds = Number(given.rounds ?? (given.quick ? 1 : 5));
@@ -137,10 +139,18 @@ function machine() {
   };
 }
 
+/** The results and their chart. With --publish those of docs/performance.md as well, without the single windows. */
 async function save(report) {
   const folder = new URL('results/', import.meta.url);
   await mkdir(folder, { recursive: true });
-  const file = fileURLToPath(new URL(`${report.date.replaceAll(':', '')}.json`, folder));
-  await writeFile(file, `${JSON.stringify(report, null, 2)}\n`);
-  return relative(process.cwd(), file);
+  const { measured, ...published } = report;
+  const file = await write(new URL(report.date.replaceAll(':', ''), folder), { ...published, measured });
+  return given.publish ? write(new URL('../../docs/performance', import.meta.url), published) : file;
+}
+
+async function write(url, report) {
+  const file = fileURLToPath(url);
+  await writeFile(`${file}.json`, `${JSON.stringify(report, null, 2)}\n`);
+  await writeFile(`${file}.svg`, chart(report));
+  return relative(process.cwd(), `${file}.json`);
 }
