@@ -80,6 +80,24 @@ describe('snippets', () => {
   }, 240_000);
 });
 
+describe('the repository', () => {
+  it('has one home, in package.json, the issue templates and the workflow', async () => {
+    const { homepage, bugs, repository, engines } = JSON.parse(await readFile('package.json', 'utf8'));
+    const home = homepage.replace('#readme', '');
+    expect([bugs, repository.url]).toEqual([`${home}/issues`, `git+${home}.git`]);
+    const templates = (await readdir('.github/ISSUE_TEMPLATE')).map(
+      (name) => `.github/ISSUE_TEMPLATE/${name}`,
+    );
+    const texts = await Promise.all(templates.map((file) => readFile(file, 'utf8')));
+    expect(texts.join().match(/https:[^\s)]+/g)).toEqual(Array(2).fill(`${home}/security/policy`));
+
+    const workflow = await readFile('.github/workflows/ci.yml', 'utf8');
+    const majors = [...engines.node.matchAll(/(?:\^|>=)(\d+)/g)].map(([, major]) => major);
+    expect(workflow).toContain(`node: [${majors.join(', ')}]`);
+    expect(workflow).toContain('bash .ci/run');
+  });
+});
+
 describe('links', () => {
   const files = new Map(everything.map((one) => [one.path, one]));
 
