@@ -82,8 +82,9 @@ onBothAdapters((adapter) => {
       const app = await served(adapter, [], { imports: [ProtectedModule] });
       const browser = app.browser();
       expect((await browser.post('/newsletter')).status).toBe(403);
-      const [, token] = /value="([^"]+)"/.exec((await browser.get('/newsletter')).text) as RegExpExecArray;
-      expect((await browser.post('/newsletter', { _csrf: token })).status).toBe(303);
+      const page = (await browser.get('/newsletter')).text;
+      const [, field, token] = /name="([^"]+)" value="([^"]+)"/.exec(page) as RegExpExecArray;
+      expect((await browser.post('/newsletter', { [field]: token })).status).toBe(303);
     });
 
     it('settings in .env', async () => {
