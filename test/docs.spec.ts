@@ -31,32 +31,10 @@ describe('README.md', () => {
     expect(page('README.md').text.split('\n').length - 1).toBeLessThanOrEqual(250);
   });
 
-<<<<<<< HEAD
-  it('names every variable of the environment', async () => {
-<<<<<<< HEAD:test/readme.spec.ts
-    const source = await readFile('lib/session.config.ts', 'utf8');
-    for (const [name] of source.matchAll(/SESSION_[A-Z_]+/g)) expect(readme).toContain(name);
-  });
-
-  it('names every error code', async () => {
-    const files = ['lib/errors.ts', 'lib/csrf/csrf.exception.ts', 'lib/auth/login-required.exception.ts'];
-    const source = (await Promise.all(files.map((file) => readFile(file, 'utf8')))).join('');
-    for (const [name] of source.matchAll(/E_SESSION_\w+/g)) expect(readme).toContain(name);
-=======
-    const source = await readFile('lib/options/session.config.ts', 'utf8');
-    for (const [name] of source.matchAll(/SESSION_[A-Z_]+/g)) expect(text).toContain(name);
-  });
-
-  it('names every error code', async () => {
-    const source = await readFile('lib/errors.ts', 'utf8');
-    for (const [name] of source.matchAll(/E_SESSION_\w+/g)) expect(text).toContain(name);
->>>>>>> 910574f (README and SECURITY.md split into docs/: the text moves as it is):test/docs.spec.ts
-=======
   it('links to every page of docs/', () => {
     const linked = linksIn(page('README.md')).map(({ file }) => file);
     const others = pages.map(({ path }) => path).filter((path) => path !== 'README.md');
     expect(linked).toEqual(expect.arrayContaining(others));
->>>>>>> 11a29d9 (README in ten minutes, docs/ in plain words; a spec compiles every snippet, runs the main ones, and checks links, options, variables and codes)
   });
 });
 
