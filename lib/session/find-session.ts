@@ -1,4 +1,4 @@
-import type { Verified } from '../crypto/session-signer.js';
+import type { Verified } from './signed-id.js';
 import { isHttps, type Located } from '../http/request-context.js';
 import type { DeadRecord, SessionRecord } from '../stores/session-store.js';
 import type { SessionRuntime } from './session-runtime.js';

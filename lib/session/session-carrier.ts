@@ -2,7 +2,7 @@ import type { KeyRing } from '../crypto/key-ring.js';
 import { NONCE_BYTES, TAG_BYTES } from '../crypto/xaes-256-gcm.js';
 import { Remembered } from '../crypto/remembered.js';
 import { Sealer } from '../crypto/sealer.js';
-import { type Identity, publicId, SessionSigner, type Verified } from '../crypto/session-signer.js';
+import { type Identity, publicId, SessionSigner, type Verified } from './signed-id.js';
 import { DUPLICATE, readCookie } from '../http/cookie-header.js';
 import { SessionCookie } from '../http/session-cookie.js';
 import type { ResolvedSessionOptions } from '../options/resolved-options.js';

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { Identity } from '../crypto/session-signer.js';
+import type { Identity } from './signed-id.js';
 import type { SessionRecord } from '../stores/session-store.js';
 import { SessionUsageError } from '../errors.js';
 import { isHttps, type Located } from '../http/request-context.js';

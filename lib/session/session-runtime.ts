@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { inspect } from 'node:util';
 import { KeyRing } from '../crypto/key-ring.js';
-import type { SessionSigner } from '../crypto/session-signer.js';
+import type { SessionSigner } from './signed-id.js';
 import { SessionConfigurationError } from '../errors.js';
 import { isHttps, type HttpRequest } from '../http/request-context.js';
 import type { SessionCookie } from '../http/session-cookie.js';

@@ -1,5 +1,5 @@
 import { SessionStoreUnavailableException } from '../errors.js';
-import type { Identity } from '../crypto/session-signer.js';
+import type { Identity } from './signed-id.js';
 import type { HttpRequest, Located } from '../http/request-context.js';
 import type { BoundedStore } from '../stores/bounded-store.js';
 import type { SessionDelta, SessionRecord } from '../stores/session-store.js';

@@ -15,7 +15,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { KeyRing } from '../../dist/crypto/key-ring.js';
 import { Sealer } from '../../dist/crypto/sealer.js';
-import { SessionSigner } from '../../dist/crypto/session-signer.js';
+import { SessionSigner } from '../../dist/session/signed-id.js';
 import { readCookie } from '../../dist/http/cookie-header.js';
 import { SessionManager, SessionModule } from '../../dist/index.js';
 import { decodeRecord, encodeRecord } from '../../dist/stores/cookie/sealed-record.js';

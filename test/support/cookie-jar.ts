@@ -6,7 +6,7 @@ import {
   type SessionStore,
 } from 'nest-session';
 import { KeyRing } from '../../lib/crypto/key-ring.js';
-import type { Identity } from '../../lib/crypto/session-signer.js';
+import type { Identity } from '../../lib/session/signed-id.js';
 import { resolveOptions } from '../../lib/options/resolved-options.js';
 import { SessionCarrier } from '../../lib/session/session-carrier.js';
 import { SerialQueues } from '../../lib/util/serial-queue.js';

@@ -1,6 +1,6 @@
 import { hash, randomBytes, timingSafeEqual, type KeyObject } from 'node:crypto';
-import { type KeyRing, mac } from './key-ring.js';
-import { Remembered } from './remembered.js';
+import { type KeyRing, mac } from '../crypto/key-ring.js';
+import { Remembered } from '../crypto/remembered.js';
 
 /** Who a session is: the secret that only the cookie carries, and the id that everything else sees. */
 export interface Identity {
