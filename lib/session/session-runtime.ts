@@ -11,7 +11,7 @@ import { CookieStore } from '../stores/cookie/cookie.store.js';
 import { MemoryStore } from '../stores/memory/memory.store.js';
 import { MigratingStore } from '../stores/migrating.store.js';
 import type { SessionStore } from '../stores/session-store.js';
-import { SessionCarrier, storesIn } from './session-carrier.js';
+import { SessionCarrier, storesIn } from '../stores/cookie/sealed-cookie.js';
 import { EventStream } from './event-stream.js';
 import type { LifetimeRules } from './lifetime.js';
 import type { SessionEvent } from './session-events.js';

@@ -8,7 +8,7 @@ import {
 import { KeyRing } from '../../lib/crypto/key-ring.js';
 import type { Identity } from '../../lib/session/signed-id.js';
 import { resolveOptions } from '../../lib/options/resolved-options.js';
-import { SessionCarrier } from '../../lib/session/session-carrier.js';
+import { SessionCarrier } from '../../lib/stores/cookie/sealed-cookie.js';
 import { SerialQueues } from '../../lib/util/serial-queue.js';
 import { SECRET } from './app.js';
 

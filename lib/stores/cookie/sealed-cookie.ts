@@ -1,15 +1,15 @@
-import type { KeyRing } from '../crypto/key-ring.js';
-import { NONCE_BYTES, TAG_BYTES } from '../crypto/xaes-256-gcm.js';
-import { Remembered } from '../crypto/remembered.js';
-import { Sealer } from '../crypto/sealer.js';
-import { type Identity, publicId, SessionSigner, type Verified } from './signed-id.js';
-import { DUPLICATE, readCookie } from '../http/cookie-header.js';
-import { SessionCookie } from '../http/session-cookie.js';
-import type { ResolvedSessionOptions } from '../options/resolved-options.js';
-import { CookieStore, type Held, MOST_CHUNKS } from '../stores/cookie/cookie.store.js';
-import { MigratingStore } from '../stores/migrating.store.js';
-import { decodeRecord, encodeRecord, type SealedRecord } from '../stores/cookie/sealed-record.js';
-import type { SessionRecord, SessionStore } from '../stores/session-store.js';
+import type { KeyRing } from '../../crypto/key-ring.js';
+import { NONCE_BYTES, TAG_BYTES } from '../../crypto/xaes-256-gcm.js';
+import { Remembered } from '../../crypto/remembered.js';
+import { Sealer } from '../../crypto/sealer.js';
+import { type Identity, publicId, SessionSigner, type Verified } from '../../session/signed-id.js';
+import { DUPLICATE, readCookie } from '../../http/cookie-header.js';
+import { SessionCookie } from '../../http/session-cookie.js';
+import type { ResolvedSessionOptions } from '../../options/resolved-options.js';
+import { CookieStore, type Held, MOST_CHUNKS } from './cookie.store.js';
+import { MigratingStore } from '../migrating.store.js';
+import { decodeRecord, encodeRecord, type SealedRecord } from './sealed-record.js';
+import type { SessionRecord, SessionStore } from '../session-store.js';
 
 /** Browsers drop a cookie whose name and value are longer together (RFC 6265bis §5.6). */
 const LONGEST_COOKIE = 4096;
