@@ -39,6 +39,8 @@ import type { AddressInfo } from 'node:net';
 import request from 'supertest';
 import { KeyRing } from '../lib/crypto/key-ring.js';
 import { Sealer } from '../lib/crypto/sealer.js';
+import { resolveOptions } from '../lib/options/resolved-options.js';
+import { TravelInUse } from '../lib/session/travel-in-use.js';
 import { encodeRecord } from '../lib/stores/cookie/sealed-record.js';
 import {
   type Adapter,
@@ -2070,7 +2072,8 @@ it('a rotation that a commit makes too large leaves the session where it was', a
   const clock = new Clock();
   const revocations = new HeldStore(undefined, clock.read);
   const store = new CookieStore({ revocations });
-  store.attach({ clock: clock.read, maxAge: 86_400_000, capacity: 400, secret: '' });
+  const options = resolveOptions({ secret: SECRET, store, clock: clock.read });
+  new TravelInUse(options, new KeyRing(options.secrets)).use(store);
   const [id, newId] = ['a'.repeat(64), 'b'.repeat(64)];
   const times = { createdAt: clock.now, lastAccessedAt: clock.now, expiresAt: clock.now + 86_400_000 };
   const set = (key: string, length: number) => ({
@@ -2078,13 +2081,13 @@ it('a rotation that a commit makes too large leaves the session where it was', a
     delete: [],
     header: {},
   });
-  await store.create(id, { ...times, fields: new Map([['data:a', filler(100)]]) });
+  await store.create(id, { ...times, fields: new Map([['data:a', filler(1100)]]) });
   const revoking = revocations.hold('create');
-  const rotation = store.rotate(id, newId, set('data:b', 100));
+  const rotation = store.rotate(id, newId, set('data:b', 1100));
   await revoking.reached;
-  expect(await store.commit(id, set('data:c', 100))).toBe('saved');
+  expect(await store.commit(id, set('data:c', 1100))).toBe('saved');
   revoking.release();
   await Promise.allSettled([rotation]);
   const found = (await store.load(id)) ?? (await store.load(newId));
-  expect(found?.fields.get('data:a')).toBe(filler(100));
+  expect(found?.fields.get('data:a')).toBe(filler(1100));
 });

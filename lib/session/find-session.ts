@@ -1,6 +1,6 @@
-import type { Verified } from './signed-id.js';
 import { isHttps, type Located } from '../http/request-context.js';
 import type { DeadRecord, SessionRecord } from '../stores/session-store.js';
+import type { Verified } from '../stores/session-travel.js';
 import type { SessionRuntime } from './session-runtime.js';
 
 /**
@@ -19,12 +19,12 @@ const NOTHING: Found = { status: 'new' };
 
 /** Looks for the session that a request's cookie names; without a cookie no store is asked, and nothing awaited. */
 export function findSession(runtime: SessionRuntime, at: Located): Found | Promise<Found> {
-  const { carrier } = runtime;
+  const { travel } = runtime;
   const header = at.request.headers.cookie;
-  if (!carrier.cookie.mayBeIn(header)) return NOTHING;
-  const verified = carrier.read(
+  if (!travel.cookie.mayBeIn(header)) return NOTHING;
+  const verified = travel.read(
     header,
-    carrier.cookie.isSecure(() => isHttps(at.request)),
+    travel.cookie.isSecure(() => isHttps(at.request)),
   );
   if (verified === undefined) return NOTHING;
   if (typeof verified === 'object') return load(runtime, at, verified);

@@ -1,4 +1,4 @@
-import type { Identity } from '../crypto/session-signer.js';
+import type { Identity } from '../stores/session-travel.js';
 import type { OutgoingHeaders } from '../http/outgoing-headers.js';
 import type { HttpRequest } from '../http/request-context.js';
 import type { FieldSet } from './field-set.js';

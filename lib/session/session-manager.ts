@@ -1,6 +1,6 @@
 import { type ExecutionContext, Inject, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import type { Observable } from 'rxjs';
-import { SessionNotFoundError, SessionStoreUnsupportedError } from '../errors.js';
+import { SessionNotFoundError } from '../errors.js';
 import { type Located, locateFrom } from '../http/request-context.js';
 import type { SessionStore } from '../stores/session-store.js';
 import { expose, opened, remember, rememberOpener } from './opened-session.js';
@@ -60,8 +60,7 @@ export class SessionManager implements OnApplicationShutdown {
   /** The session with this public id, or undefined. */
   async find(id: string): Promise<SessionInfo | undefined> {
     if (!isPublicId(id)) return undefined;
-    const { byValue } = this.#runtime.carrier;
-    if (byValue) throw new SessionStoreUnsupportedError(byValue, 'find', OUT_OF_REACH);
+    this.#runtime.travel.current.require?.('find');
     const record = await this.#runtime.store.load(id, () => {});
     return record && infoOf(id, record, this.#runtime.lifetime);
   }
@@ -79,10 +78,9 @@ export class SessionManager implements OnApplicationShutdown {
    */
   async revoke(id: string): Promise<boolean> {
     if (!isPublicId(id)) return false;
-    const { byValue } = this.#runtime.carrier;
-    if (byValue && !byValue.revocations)
-      throw new SessionStoreUnsupportedError(byValue, 'revoke', NO_REVOCATIONS);
-    const removed = (await this.#runtime.store.destroy(id)) || byValue !== undefined;
+    const { current } = this.#runtime.travel;
+    current.require?.('revoke');
+    const removed = (await this.#runtime.store.destroy(id)) || current.revokesUnseen;
     if (removed) this.#runtime.emit({ type: 'destroyed', id });
     return removed;
   }
@@ -157,10 +155,6 @@ export class SessionManager implements OnApplicationShutdown {
     if (!expose(session, at)) this.#runtime.reportForeignSession();
   }
 }
-
-const OUT_OF_REACH = 'Its sessions are in the browsers. Use a store on the server, such as MemoryStore.';
-const NO_REVOCATIONS =
-  'Give it a place to remember ended sessions: new CookieStore({ revocations: aStore }).';
 
 /** Nothing else is an id, and nothing else reaches a store: it may come from a URL. */
 function isPublicId(id: string): boolean {

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
-import type { Identity } from './signed-id.js';
 import type { SessionRecord } from '../stores/session-store.js';
+import type { Identity } from '../stores/session-travel.js';
 import { SessionUsageError } from '../errors.js';
 import { isHttps, type Located } from '../http/request-context.js';
 import { addVary, type OutgoingHeaders, setCookie } from '../http/outgoing-headers.js';
@@ -152,11 +152,11 @@ export class SessionReply implements BeforeSend {
   }
 
   #lines(): Map<string, string> {
-    const { carrier } = this.#runtime;
+    const { travel } = this.#runtime;
     const { cookie } = this.#at.request.headers;
-    if (this.cookie === 'remove') return carrier.deletions(this.secure, cookie);
+    if (this.cookie === 'remove') return travel.deletions(this.secure, cookie);
     const { identity, times } = this.#session;
     const seconds = secondsUntil(times.expiresAt, this.#runtime.now());
-    return carrier.lines(identity, () => this.#session.record(), seconds, this.secure, cookie);
+    return travel.lines(identity, () => this.#session.record(), seconds, this.secure, cookie);
   }
 }

@@ -1,28 +1,25 @@
 import { Logger } from '@nestjs/common';
 import { inspect } from 'node:util';
 import { KeyRing } from '../crypto/key-ring.js';
-import type { SessionSigner } from './signed-id.js';
 import { SessionConfigurationError } from '../errors.js';
 import { isHttps, type HttpRequest } from '../http/request-context.js';
 import type { SessionCookie } from '../http/session-cookie.js';
 import { checkedStore, type ResolvedSessionOptions } from '../options/resolved-options.js';
 import { BoundedStore } from '../stores/bounded-store.js';
-import { CookieStore } from '../stores/cookie/cookie.store.js';
-import { MemoryStore } from '../stores/memory/memory.store.js';
-import { MigratingStore } from '../stores/migrating.store.js';
+import { MigratingStore, storesIn } from '../stores/migrating.store.js';
 import type { SessionStore } from '../stores/session-store.js';
-import { SessionCarrier, storesIn } from '../stores/cookie/sealed-cookie.js';
 import { EventStream } from './event-stream.js';
 import type { LifetimeRules } from './lifetime.js';
 import type { SessionEvent } from './session-events.js';
 import type { SessionExtension } from './session-extension.js';
+import { TravelInUse } from './travel-in-use.js';
 import { UserSessions } from './user-sessions.js';
 
 /** What every transaction of an application shares: the store, the keys, the clock and the rules of time. */
 export class SessionRuntime {
   readonly logger = new Logger('SessionModule');
   readonly events = new EventStream(this.logger);
-  readonly carrier: SessionCarrier;
+  readonly travel: TravelInUse;
   readonly users = new UserSessions(this);
   readonly now: () => number;
   readonly authKey: string;
@@ -41,7 +38,7 @@ export class SessionRuntime {
   #warnedOfForeignSession = false;
 
   constructor(options: ResolvedSessionOptions) {
-    this.carrier = new SessionCarrier(options, new KeyRing(options.secrets));
+    this.travel = new TravelInUse(options, new KeyRing(options.secrets));
     this.maxSessionsPerUser = options.auth.maxSessionsPerUser;
     this.#storeTimeout = options.storeTimeout;
     this.#used.add(options.store);
@@ -58,19 +55,14 @@ export class SessionRuntime {
     return this.#store;
   }
 
-  get signer(): SessionSigner {
-    return this.carrier.signer;
-  }
-
   get cookie(): SessionCookie {
-    return this.carrier.cookie;
+    return this.travel.cookie;
   }
 
   /** Sessions are in `store` from now on; with `migrate`, those in the present one are moved when they are used. */
   async useStore(store: SessionStore, migrate: boolean): Promise<void> {
     this.#check(checkedStore(store));
     await this.#bounded(store).ping();
-    this.#used.add(store);
     const present = this.#store;
     // One that sessions move back to is not also one that they come from.
     const others = migrate ? [...storesIn(present.store)].filter((other) => other !== store) : [];
@@ -79,6 +71,7 @@ export class SessionRuntime {
       (from, to) => new MigratingStore(to, from, quiet, this.#storeTimeout),
     );
     this.#store = this.#put(chain);
+    this.#used.add(store);
     this.manyEnded();
   }
 
@@ -95,33 +88,12 @@ export class SessionRuntime {
 
   #put(store: SessionStore): BoundedStore {
     this.#check(store);
-    this.carrier.use(store);
-    const { byValue } = this.carrier;
-    if (byValue && !byValue.revocations) {
-      this.logger.warn(
-        'CookieStore has no revocations: a copy of a session cookie made before the logout is accepted after it, ' +
-          'until it expires. new CookieStore({ revocations: aStore }) keeps the ids of ended sessions in any other store.',
-      );
-    }
-    if (byValue?.revocations instanceof MemoryStore) {
-      this.logger.warn(
-        'CookieStore revocations: a MemoryStore forgets the ended sessions when this process ends, and other processes ' +
-          'never know of them. A copy of a session cookie made before the logout is accepted again then, until it ' +
-          'expires. Use a store that is durable and shared, such as FileStore or RedisStore.',
-      );
-    }
+    this.travel.use(store);
+    for (const warning of this.travel.current.warnings ?? []) this.logger.warn(warning);
     return this.#bounded(store);
   }
 
   #check(store: SessionStore): void {
-    const revocations = store instanceof CookieStore ? store.revocations : undefined;
-    if (revocations instanceof MemoryStore && revocations.maxSessions < Infinity) {
-      throw new SessionConfigurationError(
-        'CookieStore revocations',
-        `a MemoryStore with maxSessions (${revocations.maxSessions}) forgets ended sessions when others end, and their ` +
-          'cookies work again; use a store that evicts nothing, such as FileStore or RedisStore',
-      );
-    }
     if (this.maxSessionsPerUser === Infinity || store.listByUser) return;
     throw new SessionConfigurationError(
       'auth.maxSessionsPerUser',

@@ -1,20 +1,7 @@
-import { hash, randomBytes, timingSafeEqual, type KeyObject } from 'node:crypto';
+import { randomBytes, timingSafeEqual, type KeyObject } from 'node:crypto';
 import { type KeyRing, mac } from '../crypto/key-ring.js';
 import { Remembered } from '../crypto/remembered.js';
-
-/** Who a session is: the secret that only the cookie carries, and the id that everything else sees. */
-export interface Identity {
-  readonly secret: string;
-  /** SHA-256 of the secret's text, lower-case hex. */
-  readonly id: string;
-}
-
-/** An identity that came in a cookie, and whether the cookie is not as it would be written today. */
-export interface Verified extends Identity {
-  readonly outdated: boolean;
-  /** The cookie held the session itself, not only its name. */
-  readonly byValue?: true;
-}
+import { type Identity, publicId, type SessionTravel, type Verified } from '../stores/session-travel.js';
 
 /** At least 16 bytes of secret, a dot, and 32 bytes of signature: nothing else is looked at. */
 const SHAPE = /^[A-Za-z0-9_-]{22,344}\.[A-Za-z0-9_-]{43}$/;
@@ -23,14 +10,17 @@ const SHAPE = /^[A-Za-z0-9_-]{22,344}\.[A-Za-z0-9_-]{43}$/;
 const REMEMBERED = 4096;
 
 /**
- * Makes and checks the value of the session cookie:
+ * Travel by reference. The value of the cookie is
  *
  *     <secret> "." base64url(HMAC-SHA256(K, <cookie name> "=" <secret>))
  *
  * with the secret in base64url and K the key for `session-id`. The name in the message keeps a value signed for
  * one cookie from being accepted in another.
  */
-export class SessionSigner {
+export class SignedId implements SessionTravel {
+  readonly writesNeedCookie = false;
+  readonly endNeedsCookie = false;
+  readonly revokesUnseen = false;
   readonly #keys: readonly KeyObject[];
   readonly #idBytes: number;
   readonly #remembered = new Remembered<Verified>(REMEMBERED);
@@ -49,8 +39,7 @@ export class SessionSigner {
     return `${secret}.${mac(this.#keys[0], `${cookieName}=${secret}`)}`;
   }
 
-  /** The identity in a cookie's value, or why there is none. */
-  verify(cookieName: string, value: string): Verified | 'malformed' | 'signature' {
+  read(cookieName: string, value: string): Verified | 'malformed' | 'signature' {
     const message = `${cookieName}=${value}`;
     const known = this.#remembered.get(message);
     if (known) return known;
@@ -62,13 +51,12 @@ export class SessionSigner {
       timingSafeEqual(Buffer.from(mac(key, `${cookieName}=${secret}`)), signature),
     );
     if (signer === -1) return 'signature';
-    const verified = { secret, id: publicId(secret), outdated: signer > 0 };
+    const verified = { secret, id: publicId(secret), travel: this, outdated: signer > 0 };
     this.#remembered.set(message, verified);
     return verified;
   }
-}
 
-/** The id that stands for a secret wherever anyone may see it. */
-export function publicId(secret: string): string {
-  return hash('sha256', secret);
+  values(name: string, { secret }: Identity): readonly string[] {
+    return [this.sign(name, secret)];
+  }
 }

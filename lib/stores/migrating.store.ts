@@ -1,4 +1,3 @@
-import { CookieStore } from './cookie/cookie.store.js';
 import { SerialQueues } from '../util/serial-queue.js';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './session-store.js';
 
@@ -58,9 +57,9 @@ export class MigratingStore implements SessionStore {
     return this.#queues.run(id, async () => {
       if (!(await this.to.load(id)) && !(await this.#move(id))) return 'gone';
       // First the old record, of which a failure can still be told; the new id is all that the browser is told of later.
-      if (!(this.to instanceof CookieStore)) await this.from.destroy(id);
+      if (!this.to.adopt) await this.from.destroy(id);
       if ((await this.to.rotate(id, newId, delta)) === 'gone') return this.from.rotate(id, newId, delta);
-      if (this.to instanceof CookieStore) await this.from.destroy(id);
+      if (this.to.adopt) await this.from.destroy(id);
       return 'saved';
     });
   }
@@ -91,9 +90,8 @@ export class MigratingStore implements SessionStore {
     await this.#quiet;
     const record = await this.from.load(id, report);
     if (!record) return undefined;
-    // The new cookie has yet to reach the browser: until it does, the old one still needs its record.
-    if (this.to instanceof CookieStore) {
-      this.to.adopt(id, record);
+    if (this.to.adopt) {
+      await this.to.adopt(id, record);
       return record;
     }
     // Another process may have moved it already, and changed it since.
@@ -121,4 +119,11 @@ export class MigratingStore implements SessionStore {
     await this.from.clear?.();
     await this.to.clear?.();
   }
+}
+
+/** The stores behind a store, the one in use first. */
+export function* storesIn(store: SessionStore): Generator<SessionStore> {
+  if (!(store instanceof MigratingStore)) return yield store;
+  yield* storesIn(store.to);
+  yield* storesIn(store.from);
 }

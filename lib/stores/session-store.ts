@@ -63,6 +63,15 @@ export interface SessionStore {
   destroy(id: string): Promise<boolean>;
 
   /**
+   * Takes a live session over from another store, which keeps its copy until the session ends or gets a new id. For a
+   * store whose sessions reach the browser only with the next response, such as one that keeps them in cookies: until
+   * then the browser names the session as the other store knows it. What is here already is newer and stays. A session
+   * that has no room here is not taken, and no error. Without this power, a session that moves is created here and
+   * destroyed there.
+   */
+  adopt?(id: string, record: SessionRecord): Promise<void>;
+
+  /**
    * The live sessions of a user, by id: those whose record has this `userId` in its header, whichever operation put it
    * there. One that is rotated meanwhile is there under one of its ids at least: if it was gone under the old one, it is
    * looked for again. An index that this needs is repaired here, and outlives none of its sessions.

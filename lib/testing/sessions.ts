@@ -32,14 +32,14 @@ export async function sessionCookie(
   data: Partial<SessionData> = {},
 ): Promise<string> {
   const runtime = runtimeOf(app);
-  const { store, signer, authKey, carrier } = runtime;
-  const identity = signer.newIdentity();
+  const { store, authKey, travel } = runtime;
+  const identity = travel.newIdentity();
   const fields = new Map(Object.entries(data).map(([key, value]) => [DATA + key, encode(value, key)]));
   const userId = userIdOf((data as Record<string, unknown>)[authKey]);
   const record = { ...newTimes(runtime.lifetime, runtime.now()), userId, fields };
   await store.create(identity.id, record);
-  const secure = carrier.cookie.isSecure(() => false);
-  const lines = carrier.lines(identity, () => record, 1, secure, undefined);
+  const secure = travel.cookie.isSecure(() => false);
+  const lines = travel.lines(identity, () => record, 1, secure, undefined);
   return [...lines.values()].map((line) => line.split(';', 1)[0]).join('; ');
 }
 
@@ -51,10 +51,10 @@ export async function readSession(
   app: INestApplicationContext,
   from: CookieSource,
 ): Promise<SessionSnapshot | undefined> {
-  const { store, carrier } = runtimeOf(app);
+  const { store, travel } = runtimeOf(app);
   const header = cookiesIn(from);
   for (const secure of [true, false]) {
-    const verified = carrier.read(header, secure);
+    const verified = travel.read(header, secure);
     if (typeof verified !== 'object') continue;
     const record = await store.load(verified.id, () => {});
     if (!record) return undefined;

@@ -6,10 +6,10 @@ import {
   type SessionStore,
 } from 'nest-session';
 import { KeyRing } from '../../lib/crypto/key-ring.js';
-import type { Identity } from '../../lib/session/signed-id.js';
 import { resolveOptions } from '../../lib/options/resolved-options.js';
-import { SessionCarrier } from '../../lib/stores/cookie/sealed-cookie.js';
+import { TravelInUse } from '../../lib/session/travel-in-use.js';
 import { SerialQueues } from '../../lib/util/serial-queue.js';
+import type { Identity } from '../../lib/stores/session-travel.js';
 import { SECRET } from './app.js';
 
 interface Kept {
@@ -25,7 +25,7 @@ export class CookieJar implements SessionStore {
   readonly #jar = new Map<string, Kept>();
   readonly #requests = new SerialQueues();
   /** The server that ends sessions; it alone knows which may be created once more. */
-  readonly #server: { store: CookieStore; carrier: SessionCarrier };
+  readonly #server: { store: CookieStore; travel: TravelInUse };
 
   constructor(
     private readonly clock: () => number,
@@ -37,9 +37,9 @@ export class CookieJar implements SessionStore {
 
   create(id: string, record: SessionRecord): Promise<'created' | 'exists'> {
     return this.#request(id, this.#server, async (known) => {
-      const identity = known ?? this.#server.carrier.signer.newIdentity();
+      const identity = known ?? this.#server.travel.newIdentity();
       const outcome = await this.#server.store.create(identity.id, record);
-      if (outcome === 'created') this.#keep(id, identity, this.#server.carrier);
+      if (outcome === 'created') this.#keep(id, identity, this.#server.travel);
       return outcome;
     });
   }
@@ -64,11 +64,11 @@ export class CookieJar implements SessionStore {
   }
 
   rotate(id: string, newId: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
-    const { store, carrier } = this.#server;
+    const { store, travel } = this.#server;
     return this.#request(id, this.#server, async (known) => {
-      const next = carrier.signer.newIdentity();
+      const next = travel.newIdentity();
       const outcome = known ? await store.rotate(known.id, next.id, delta) : 'gone';
-      if (outcome === 'saved') this.#keep(newId, next, carrier);
+      if (outcome === 'saved') this.#keep(newId, next, travel);
       return outcome;
     });
   }
@@ -91,7 +91,7 @@ export class CookieJar implements SessionStore {
     const server = this.#newServer();
     return this.#request(id, server, async (known) => {
       if (!known || (await run(server.store, known.id)) === 'gone') return 'gone';
-      this.#keep(id, known, server.carrier);
+      this.#keep(id, known, server.travel);
       return 'saved';
     });
   }
@@ -99,36 +99,36 @@ export class CookieJar implements SessionStore {
   /** One browser sends one request at a time. */
   #request<T>(
     id: string,
-    { carrier }: { carrier: SessionCarrier },
+    { travel }: { travel: TravelInUse },
     run: (known: Identity | undefined) => Promise<T>,
   ): Promise<T> {
     return this.#requests.run('browser', async () => {
       const kept = this.#jar.get(id);
-      const read = kept && carrier.read(kept.header, false);
+      const read = kept && travel.read(kept.header, false);
       if (typeof read === 'string') throw new Error(`the cookie is ${read}`);
       return run(kept?.identity);
     });
   }
 
-  #keep(id: string, identity: Identity, carrier: SessionCarrier): void {
+  #keep(id: string, identity: Identity, travel: TravelInUse): void {
     const fail = (): never => {
       throw new Error('the store has forgotten what it just saved');
     };
-    const lines = carrier.lines(identity, fail, 60, false, this.#jar.get(id)?.header);
+    const lines = travel.lines(identity, fail, 60, false, this.#jar.get(id)?.header);
     const cookies = [...lines.values()].filter((line) => !line.includes('Max-Age=0'));
     this.#jar.set(id, { identity, header: cookies.map((line) => line.split(';', 1)[0]).join('; ') });
   }
 
-  #newServer(): { store: CookieStore; carrier: SessionCarrier } {
+  #newServer(): { store: CookieStore; travel: TravelInUse } {
     const { clock, revocations, chunks } = this;
     const store = new CookieStore({ revocations, chunks });
     // The test's own instants decide when a record expires, so the application's limits are far away.
     const limits = { maxAge: '100000d', absoluteMaxAge: '100000d' };
-    const carrier = new SessionCarrier(
+    const travel = new TravelInUse(
       resolveOptions({ secret: SECRET, store, clock, ...limits }),
       new KeyRing([Buffer.from(SECRET)]),
     );
-    carrier.use(store);
-    return { store, carrier };
+    travel.use(store);
+    return { store, travel };
   }
 }
