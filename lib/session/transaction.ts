@@ -1,8 +1,8 @@
 import { SessionStoreUnavailableException } from '../errors.js';
-import type { Identity } from './signed-id.js';
 import type { HttpRequest, Located } from '../http/request-context.js';
 import type { BoundedStore } from '../stores/bounded-store.js';
 import type { SessionDelta, SessionRecord } from '../stores/session-store.js';
+import type { Identity, SessionTravel } from '../stores/session-travel.js';
 import { type FieldChanges, FieldSet } from './field-set.js';
 import { type Ended, type Found, findSession } from './find-session.js';
 import { BOUND_TO_ID, FLASH } from './field-names.js';
@@ -47,8 +47,8 @@ export class SessionTransaction {
   readonly reply: SessionReply;
   readonly saving: SessionSaving;
   #identity: Identity | undefined;
-  /** The session is in its cookie, and nowhere else. */
-  #byValue = false;
+  /** How the stored session came, or will come with its next cookie. */
+  #travel: SessionTravel | undefined;
   /** The cookie is not as it would be written today. */
   #outdated = false;
   #touched = false;
@@ -80,7 +80,7 @@ export class SessionTransaction {
     this.storedUser = userId;
     this.#times = timesOf(runtime.lifetime, times);
     this.#outdated = found.verified.outdated;
-    this.#byValue = found.verified.byValue ?? false;
+    this.#travel = found.verified.travel;
     // It may be due for an extension by the time of the answer, or be written as late as the headers.
     this.reply.wait();
   }
@@ -108,7 +108,7 @@ export class SessionTransaction {
 
   /** Made when it is first asked for, or needed. */
   get identity(): Identity {
-    return (this.#identity ??= this.runtime.signer.newIdentity());
+    return (this.#identity ??= this.runtime.travel.newIdentity());
   }
 
   /** All of it, as it was last saved. */
@@ -177,7 +177,8 @@ export class SessionTransaction {
   login(userId: string, write: () => void): Promise<void> {
     this.change();
     return this.saving.byHand('login', async () => {
-      if (userId !== this.storedUser || this.runtime.carrier.byValue) this.reply.requireCookie();
+      if (userId !== this.storedUser || this.runtime.travel.current.writesNeedCookie)
+        this.reply.requireCookie();
       if (this.status === 'unavailable' || this.status === 'gone') this.#begin();
       write();
       await this.saving.saveNow();
@@ -196,9 +197,7 @@ export class SessionTransaction {
     return this.saving.byHand('identity', async () => {
       const { status, storedUser } = this;
       const wasStored = status === 'stored' || status === 'unavailable';
-      // A session that is nowhere but in its cookie ends with that.
-      const { byValue } = this.runtime.carrier;
-      if (wasStored && byValue && !byValue.revocations) this.reply.requireCookie();
+      if (wasStored && this.runtime.travel.current.endNeedsCookie) this.reply.requireCookie();
       const [store, before] = [this.#store, this.#identity];
       const state = [this.#fields, this.#times, this.#touched, this.#carriesOn] as const;
       // At once: what is written while the store ends this one belongs to the next.
@@ -226,7 +225,7 @@ export class SessionTransaction {
   // From here on: what a commit is made of. Each step runs alone, in its turn.
 
   get #store(): BoundedStore {
-    if (this.#byValue) this.runtime.carrier.remind(this.id, () => this.record());
+    if (this.#travel) this.runtime.travel.restore(this.#travel, this);
     return this.runtime.store;
   }
 
@@ -290,7 +289,7 @@ export class SessionTransaction {
     if (this.status !== 'stored') return;
     const store = this.#store;
     if (changes) {
-      if (this.runtime.carrier.byValue) this.reply.requireCookie();
+      if (this.runtime.travel.current.writesNeedCookie) this.reply.requireCookie();
       const header = this.#header(changes, extension?.expiresAt);
       const delta = { set: changes.set, delete: changes.delete, header };
       this.#concluded(await store.commit(this.id, delta), changes, header);
@@ -339,7 +338,7 @@ export class SessionTransaction {
       const record = { ...times, userId, fields: new Map([...changes.set, ...bound]) };
       if ((await store.create(this.id, record)) === 'created') {
         this.status = 'stored';
-        this.#byValue = this.runtime.carrier.byValue !== undefined;
+        this.#travel = this.runtime.travel.current;
         this.#times = times;
         this.#concluded('saved', { set: record.fields, delete: [] }, { userId });
         this.reply.cookie = 'issue';
@@ -353,11 +352,11 @@ export class SessionTransaction {
 
   async #rotate(changed: FieldChanges = { set: new Map(), delete: [] }): Promise<void> {
     this.reply.requireCookie();
-    const { signer, carrier } = this.runtime;
+    const { travel } = this.runtime;
     const store = this.#store;
     const { id: previousId, storedUser: previousUser } = this;
     const changes = { set: changed.set, delete: [...changed.delete, ...this.fields.names(BOUND_TO_ID)] };
-    const next = signer.newIdentity();
+    const next = travel.newIdentity();
     const expiresAt = Math.max(
       expiryOf(this.runtime.lifetime, this.times.createdAt, this.runtime.now()),
       this.times.expiresAt,
@@ -366,7 +365,7 @@ export class SessionTransaction {
     this.#concluded(await store.rotate(previousId, next.id, { ...changes, header }), changes, header);
     if (this.status !== 'stored') return;
     this.#identity = next;
-    this.#byValue = carrier.byValue !== undefined;
+    this.#travel = travel.current;
     this.#outdated = false;
     if (previousUser !== undefined && previousUser === this.storedUser) {
       await this.#endIfOthersDo(previousUser, previousId);
@@ -409,7 +408,7 @@ export class SessionTransaction {
       return;
     }
     if (changes) this.fields.saved(changes);
-    if (this.runtime.carrier.byValue) this.reply.cookie = 'issue';
+    if (this.runtime.travel.current.writesNeedCookie) this.reply.cookie = 'issue';
     if (header.userId !== undefined) this.storedUser = header.userId ?? undefined;
     if (header.expiresAt !== undefined) {
       this.#times = { ...this.times, expiresAt: header.expiresAt };
