@@ -494,6 +494,64 @@ describe.each<[string, () => SessionStore, readonly (() => SessionStore)[]]>([
   });
 });
 
+// A CookieStore does; the next requests of a browser may name a session as the old store knows it.
+describe('a store that adopts sessions', () => {
+  class AdoptingStore extends MemoryStore {
+    hasRoom = true;
+    async adopt(id: string, adopted: SessionRecord): Promise<void> {
+      if (this.hasRoom) await this.create(id, adopted);
+    }
+  }
+  let old: SessionStore;
+  let fresh: AdoptingStore;
+  let both: MigratingStore;
+  beforeEach(async () => {
+    old = memory();
+    fresh = new AdoptingStore({ clock: clock.read });
+    both = new MigratingStore(fresh, old);
+    await old.create(ID, record());
+  });
+
+  it('gets a copy when the session is used, and the old store keeps its own', async () => {
+    expect(namesIn(await both.load(ID))).toEqual(['cart']);
+    expect(namesIn(await fresh.load(ID))).toEqual(['cart']);
+    expect(namesIn(await old.load(ID))).toEqual(['cart']);
+  });
+
+  it('gets what is written from then on', async () => {
+    expect(await both.commit(ID, setting('a'))).toBe('saved');
+    expect(namesIn(await both.load(ID))).toEqual(['a', 'cart']);
+    expect(namesIn(await old.load(ID))).toEqual(['cart']);
+  });
+
+  it('has the session alone once it has a new id', async () => {
+    expect(await both.rotate(ID, NEW_ID, setting('a'))).toBe('saved');
+    expect(namesIn(await fresh.load(NEW_ID))).toEqual(['a', 'cart']);
+    expect([await both.load(ID), await old.load(ID), await old.load(NEW_ID)]).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+  });
+
+  it('has the session no more once it has ended, nor has the old one', async () => {
+    await both.load(ID);
+    expect(await both.destroy(ID)).toBe(true);
+    expect([await fresh.load(ID), await old.load(ID)]).toEqual([undefined, undefined]);
+  });
+
+  it.each([
+    ['commit', () => both.commit(ID, setting('a')), ID],
+    ['rotate', () => both.rotate(ID, NEW_ID, setting('a')), NEW_ID],
+  ])('may have no room for it: a %s reaches it where it is', async (_, write, id) => {
+    fresh.hasRoom = false;
+    expect(await write()).toBe('saved');
+    expect(namesIn(await both.load(id))).toEqual(['a', 'cart']);
+    expect(namesIn(await old.load(id))).toEqual(['a', 'cart']);
+    expect(await fresh.count()).toBe(0);
+  });
+});
+
 describe('found in review:', () => {
   let old: HeldStore;
   let fresh: HeldStore;

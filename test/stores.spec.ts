@@ -16,7 +16,9 @@ describeSessionStore('a durable FileStore', (clock) => temporaryFileStore({ cloc
 ]);
 afterAll(removeTemporary);
 
-describeSessionStore('a CookieStore, for what one process holds,', (clock) => new CookieStore({ clock }));
+describeSessionStore('a CookieStore, for what one process holds,', (clock) => new CookieStore({ clock }), [
+  'adopt',
+]);
 
 describeSessionStore('a CookieStore with revocations, for what one process holds,', (clock) => {
   return new CookieStore({ clock, revocations: new MemoryStore({ clock }) });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from '../stores/session-store.js';
 
 /** The optional powers of a store. */
-export type StorePower = 'listByUser' | 'count' | 'clear' | 'sweep' | 'close' | 'ping';
+export type StorePower = 'adopt' | 'listByUser' | 'count' | 'clear' | 'sweep' | 'close' | 'ping';
 
 /**
  * Makes an empty store. A factory that takes the clock lets the suite test expiry to the millisecond; a store whose
@@ -531,6 +531,24 @@ export function describeSessionStore(
           await store.create(`${index}`.repeat(64), { ...record(), userId });
         for (const [index, userId] of users.entries())
           assert.deepEqual(await sessionsOf(userId), [`${index}`.repeat(64)]);
+      });
+
+      it('adopt takes a session of another store, and shares nothing with the caller', async () => {
+        if (!store.adopt) return;
+        const theirs = { ...record({ a: '1' }), userId: 'alice' };
+        await store.adopt(ID, theirs);
+        theirs.fields.set('a', 'changed outside');
+        assert.deepEqual(await fieldsOf(ID), { a: '1' });
+        assert.equal((await store.load(ID))?.userId, 'alice');
+        assert.equal(await store.commit(ID, delta({ b: '2' })), 'saved');
+        assert.deepEqual(await fieldsOf(ID), { a: '1', b: '2' });
+      });
+
+      it('adopt leaves a session that is here already as it is', async () => {
+        if (!store.adopt) return;
+        await store.create(ID, record({ a: 'newer' }));
+        await store.adopt(ID, record({ a: 'older' }));
+        assert.deepEqual(await fieldsOf(ID), { a: 'newer' });
       });
 
       it('count counts the living', async () => {
