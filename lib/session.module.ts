@@ -92,8 +92,13 @@ export class SessionModule extends ConfigurableModuleClass implements OnModuleIn
   onModuleInit(): void {
     const { httpAdapter } = this.host;
     if (!httpAdapter) return;
-    if (httpAdapter.getType() === 'express') prepareExpress(httpAdapter.getInstance());
-    if (httpAdapter.getType() === 'fastify') prepareFastify(httpAdapter.getInstance());
+    const [adapter, instance, server] = [
+      httpAdapter.getType(),
+      httpAdapter.getInstance(),
+      httpAdapter.getHttpServer(),
+    ];
+    if (adapter === 'express') prepareExpress(instance, server);
+    if (adapter === 'fastify') prepareFastify(instance, server);
   }
 
   /** Gateways have been bound by now, and with them the server's upgrade listeners. */

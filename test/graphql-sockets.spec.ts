@@ -397,6 +397,35 @@ describe.each(transports.map((transport) => [transport.name, transport] as const
   },
 );
 
+const mercurius = transports.filter(({ name }) => name.startsWith('Mercurius'));
+
+describe.each(mercurius.map((one) => [one.name, one] as const))('with %s', (_name, transport) => {
+  it('headers that a page sends in its connection_init do not pass for those of the handshake', async () => {
+    ticker = new EventEmitter();
+    BankResolver.transfers = 0;
+    const served = await serveGraphqlSockets(transport, {
+      controllers: [AccountController],
+      providers: [BankResolver],
+      trustProxy: true,
+    });
+    const alice = served.browser();
+    await alice.post('/login');
+    const headers = { Cookie: alice.cookie as string, Origin: EVIL };
+    const added = { 'x-forwarded-host': new URL(EVIL).host, 'sec-fetch-site': 'same-origin' };
+    const socket = new GraphqlSocket(served.url, headers, { headers: added });
+    // Mercurius adds them to the request's when a subscription begins.
+    const subscribed = once(ticker, 'subscribed');
+    socket.subscribe('subscription { ticks { at } }');
+    await subscribed;
+    expect(await socket.ask('mutation { transfer }')).toMatchObject({
+      errors: [{ message: 'Invalid CSRF token' }],
+    });
+    expect(BankResolver.transfers).toBe(0);
+    await socket.close();
+    await served.close();
+  });
+});
+
 onBothAdapters((adapter) => {
   it('an upgrade that nobody answers is refused by CsrfGuard, unless it comes from a page of ours', async () => {
     const served = await serve(adapter, { controllers: [UpgradingController] });

@@ -15,10 +15,11 @@ import {
   SessionSockets,
 } from 'nest-session';
 import { WebSocket } from 'ws';
-import { type Browser, onBothAdapters, type Served, serve } from './support/app.js';
+import { type Adapter, type Browser, onBothAdapters, type Served, serve } from './support/app.js';
+import { serveTlsProxy, type TlsProxy } from './support/tls-proxy.js';
 
 /** What happens between opening a session and tracking it. */
-let beforeTrack: () => Promise<void> | undefined;
+let beforeTrack: () => Promise<void> | undefined = () => undefined;
 
 /** Something to wait for, and what ends the wait. */
 function gate() {
@@ -62,11 +63,52 @@ class NewsGateway implements OnGatewayConnection {
     const session = await this.sessions.open((client.request ?? request) as IncomingMessage);
     await beforeTrack();
     this.sockets.track(session, client);
-    // Tells the test that the socket is being looked after.
+    // Tells the test that the socket is being looked after, and whose it is.
     const { send } = client as unknown as { send(text: string): void };
-    send.call(client, 'tracked');
+    send.call(client, session.userId ?? 'nobody');
   }
 }
+
+/** How the proxy and the application are set up, and what our own pages are then to the application. */
+interface Behind {
+  readonly situation: string;
+  readonly trustProxy: boolean;
+  readonly cookie: SessionModuleOptions['cookie'];
+  readonly headers: (host: string) => Record<string, string>;
+  /** The scheme by which the session's cookie is named. */
+  readonly own: 'https' | 'http';
+}
+
+const behind: readonly Behind[] = [
+  {
+    situation: 'that is trusted',
+    trustProxy: true,
+    cookie: {},
+    headers: () => ({ 'X-Forwarded-Proto': 'https' }),
+    own: 'https',
+  },
+  {
+    situation: 'that is trusted and changes the Host',
+    trustProxy: true,
+    cookie: {},
+    headers: (host) => ({ 'X-Forwarded-Proto': 'https', 'X-Forwarded-Host': host, host: 'backend:3000' }),
+    own: 'https',
+  },
+  {
+    situation: 'that nobody told the adapter of, with a Secure cookie',
+    trustProxy: false,
+    cookie: { secure: true },
+    headers: () => ({}),
+    own: 'https',
+  },
+  {
+    situation: 'that nobody told the adapter of, with a cookie that is not Secure',
+    trustProxy: false,
+    cookie: {},
+    headers: () => ({ 'X-Forwarded-Proto': 'https' }),
+    own: 'http',
+  },
+];
 
 /** The two lines that check handshakes, for each library. */
 class CheckedIoAdapter extends IoAdapter {
@@ -95,6 +137,8 @@ class CheckedWsAdapter extends WsAdapter {
 }
 
 interface Client {
+  /** What the gateway says when it has seen it. */
+  readonly greeting: string;
   /** Settles when the server has closed the socket. */
   readonly closed: Promise<unknown>;
   close(): void;
@@ -107,19 +151,40 @@ async function connect(
   headers: Record<string, string>,
 ): Promise<Client> {
   if (carrier === 'ws') {
-    const socket = new WebSocket(`${url.replace('http', 'ws')}/news`, { headers });
+    const socket = new WebSocket(`${url.replace('http', 'ws')}/news`, { headers, rejectUnauthorized: false });
     const closed = new Promise((resolve) => void socket.once('close', resolve));
-    await once(socket, 'message');
-    return { closed, close: () => socket.terminate() };
+    const [greeting] = (await once(socket, 'message')) as [Buffer];
+    return { greeting: greeting.toString(), closed, close: () => socket.terminate() };
   }
-  const socket = io(url, { path: '/news', extraHeaders: headers, transports: ['websocket'], forceNew: true });
+  const socket = io(url, {
+    path: '/news',
+    extraHeaders: headers,
+    transports: ['websocket'],
+    forceNew: true,
+    rejectUnauthorized: false,
+  });
   socket.io.reconnection(false);
   const closed = new Promise((resolve) => void socket.once('disconnect', resolve));
-  await new Promise<void>((resolve, reject) => {
-    socket.once('message', () => resolve());
+  const greeting = await new Promise<string>((resolve, reject) => {
+    socket.once('message', resolve);
     socket.once('connect_error', reject);
   });
-  return { closed, close: () => void socket.close() };
+  return { greeting, closed, close: () => void socket.close() };
+}
+
+function serveNews(
+  adapter: Adapter,
+  carrier: 'ws' | 'socket.io',
+  { trustProxy, ...options }: Partial<SessionModuleOptions> & { trustProxy?: boolean } = {},
+): Promise<Served> {
+  return serve(adapter, {
+    controllers: [AccountController],
+    providers: [NewsGateway],
+    options: { csrf: { trustedOrigins: ['https://partner.example'] }, ...options },
+    trustProxy,
+    prepare: (app) =>
+      app.useWebSocketAdapter(carrier === 'ws' ? new CheckedWsAdapter(app) : new CheckedIoAdapter(app)),
+  });
 }
 
 onBothAdapters((adapter) => {
@@ -130,13 +195,7 @@ onBothAdapters((adapter) => {
     const clients: Client[] = [];
 
     async function start(options: Partial<SessionModuleOptions> = {}) {
-      served = await serve(adapter, {
-        controllers: [AccountController],
-        providers: [NewsGateway],
-        options: { csrf: { trustedOrigins: ['https://partner.example'] }, ...options },
-        prepare: (app) =>
-          app.useWebSocketAdapter(carrier === 'ws' ? new CheckedWsAdapter(app) : new CheckedIoAdapter(app)),
-      });
+      served = await serveNews(adapter, carrier, options);
       browser = served.browser();
       ({ id } = (await browser.post('/login')).body);
     }
@@ -182,6 +241,72 @@ onBothAdapters((adapter) => {
         );
       });
     });
+
+    describe.each(behind.map((one) => [one.situation, one] as const))(
+      'behind a proxy %s',
+      (_situation, one) => {
+        let application: Served;
+        let proxy: TlsProxy;
+        let cookie: string;
+        beforeAll(async () => {
+          application = await serveNews(adapter, carrier, { trustProxy: one.trustProxy, cookie: one.cookie });
+          proxy = await serveTlsProxy(application.url, one.headers);
+          const visitor = application.browser();
+          await visitor.post('/login').set('X-Forwarded-Proto', 'https');
+          cookie = visitor.cookie as string;
+        });
+        afterAll(() => Promise.all([application, proxy].map((server) => server?.close())));
+
+        const handshake = (headers: Record<string, string>) =>
+          connect(carrier, proxy.url, { Cookie: cookie, ...headers });
+        const http = () => proxy.url.replace('https', 'http');
+        const own = () => (one.own === 'https' ? proxy.url : http());
+        const refusal = /websocket error|Unexpected server response: 40[13]/;
+
+        it.each<[string, () => Record<string, string>]>([
+          ['our own origin', () => ({ Origin: own() })],
+          ['our own origin, as the browser says', () => ({ Origin: own(), 'Sec-Fetch-Site': 'same-origin' })],
+          [
+            'a trusted origin on another site',
+            () => ({ Origin: 'https://partner.example', 'Sec-Fetch-Site': 'cross-site' }),
+          ],
+        ])('lets in %s, with its session', async (_whose, headers) => {
+          const client = await handshake(headers());
+          expect(client.greeting).toBe('alice');
+          client.close();
+        });
+
+        it.each<[string, () => Record<string, string>]>([
+          [
+            'our own host over the other scheme',
+            () => ({ Origin: one.own === 'https' ? http() : proxy.url }),
+          ],
+          [
+            'what the browser says is on another site',
+            () => ({ Origin: own(), 'Sec-Fetch-Site': 'cross-site' }),
+          ],
+          [
+            'what it says is on another host or port',
+            () => ({ Origin: own(), 'Sec-Fetch-Site': 'same-site' }),
+          ],
+          [
+            'what it says two things of',
+            () => ({ Origin: own(), 'Sec-Fetch-Site': 'same-origin, cross-site' }),
+          ],
+          ['nobody, whatever it says', () => ({ 'Sec-Fetch-Site': 'same-origin' })],
+          ['an opaque origin, whatever it says', () => ({ Origin: 'null', 'Sec-Fetch-Site': 'same-origin' })],
+        ])('refuses %s', async (_whose, headers) => {
+          await expect(handshake(headers())).rejects.toThrow(refusal);
+        });
+
+        if (one.own === 'https') {
+          it('refuses our own host over plain HTTP, whatever the browser says', async () => {
+            const headers = { Origin: http(), 'Sec-Fetch-Site': 'same-origin' };
+            await expect(handshake(headers)).rejects.toThrow(refusal);
+          });
+        }
+      },
+    );
 
     describe('a socket is closed when its session', () => {
       it.each<[string, () => unknown]>([

@@ -97,6 +97,31 @@ function judgeOrigin(
   return trusted.has(origins[0]) ? 'allowed' : undefined;
 }
 
+/** What there is to go by in a WebSocket's handshake; of a header, all the values that came. */
+export interface HandshakeEvidence extends Pick<CsrfEvidence, 'fetchSite' | 'origin' | 'own'> {
+  /** Whether the session's cookie is Secure. */
+  readonly secure: boolean;
+}
+
+/**
+ * Why a WebSocket's handshake is refused, or undefined if it may pass.
+ *
+ * Every browser sends `Origin` with it (RFC 6455 §10.2), Firefox `Sec-Fetch-Site` too. A page of our own that came
+ * over plain HTTP has no part in a session whose cookie is Secure: anybody on the way could have written it.
+ */
+export function handshakeRefusal(
+  { fetchSite, origin, own, secure }: HandshakeEvidence,
+  trusted: ReadonlySet<string>,
+): CsrfRefusal | undefined {
+  if (origin.length !== 1 || !isOrigin(origin[0])) return 'origin';
+  if (trusted.has(origin[0])) return undefined;
+  if (secure && origin[0].startsWith('http:')) return 'origin';
+  const proof = claims(fetchSite) ? judgeFetchSite(fetchSite, origin, trusted) : 'nothing';
+  if (proof === 'same-origin') return undefined;
+  if (proof === 'fetch-site') return proof;
+  return origin[0] === own ? undefined : 'origin';
+}
+
 /** Whether a header says anything; an empty one does not. */
 function claims(values: readonly string[]): boolean {
   return values.length > 1 || (values.length === 1 && values[0] !== '');

@@ -1,5 +1,8 @@
-import { type HttpRequest, isHttps } from '../http/request-context.js';
-import { originOfHost } from './csrf-decision.js';
+import type { IncomingMessage } from 'node:http';
+import { type HttpRequest, isHttps, ownerOf } from '../http/request-context.js';
+import { overHttps, seenByAdapter } from '../http/seen-by-adapter.js';
+import type { SessionCookie } from '../http/session-cookie.js';
+import { type HandshakeEvidence, originOfHost } from './csrf-decision.js';
 
 /** Where a token may come from besides the body; never from the URL, and never from a cookie. */
 const TOKEN_HEADERS = ['x-csrf-token', 'x-xsrf-token'] as const;
@@ -17,14 +20,30 @@ export function valuesOf(
   request: HttpRequest,
   name: 'origin' | 'referer' | 'sec-fetch-site',
 ): readonly string[] {
-  const raw = (request.raw ?? request) as { headersDistinct?: Record<string, string[] | undefined> };
+  const { headersDistinct } = ownerOf(request) as Partial<IncomingMessage>;
+  if (headersDistinct) return headersDistinct[name] ?? [];
   const value = request.headers[name];
-  return raw.headersDistinct?.[name] ?? (value === undefined ? [] : [value].flat());
+  return value === undefined ? [] : [value].flat();
 }
 
 /** Scheme and host as the adapter sees them, trusted proxies included. */
 export function ownOrigin(request: HttpRequest): string | undefined {
   return originOfHost(isHttps(request) ? 'https' : 'http', request.host ?? request.headers.host);
+}
+
+/**
+ * What a handshake says, by the headers that came with it. Over TLS that a proxy ends and the adapter does not know of,
+ * a Secure cookie tells that our own origin is `https`.
+ */
+export function handshakeEvidence(request: HttpRequest, cookie: SessionCookie): HandshakeEvidence {
+  const seen = seenByAdapter(ownerOf(request));
+  const secure = cookie.isSecure(() => overHttps(seen));
+  return {
+    fetchSite: valuesOf(request, 'sec-fetch-site'),
+    origin: valuesOf(request, 'origin'),
+    own: originOfHost(secure || overHttps(seen) ? 'https' : 'http', seen.host),
+    secure,
+  };
 }
 
 /** The first place that holds anything decides, whatever it holds. */

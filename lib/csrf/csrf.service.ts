@@ -16,10 +16,18 @@ import {
   type CsrfEvidence,
   type CsrfRefusal,
   type CsrfTokenVerdict,
+  handshakeRefusal,
   isSafe,
   refusal,
 } from './csrf-decision.js';
-import { isUnreadMultipart, methodsOf, ownOrigin, tokenIn, valuesOf } from './csrf-evidence.js';
+import {
+  handshakeEvidence,
+  isUnreadMultipart,
+  methodsOf,
+  ownOrigin,
+  tokenIn,
+  valuesOf,
+} from './csrf-evidence.js';
 import { CsrfException } from './csrf.exception.js';
 import { mintToken, tokenMatches } from './csrf-token.js';
 import { VisitorCookie, type VisitorSecret } from './csrf-visitor.js';
@@ -87,7 +95,7 @@ export class CsrfService {
     const session = await this.sessions.acquire(at);
     const transaction = RequestSession.transactionOf(session);
     const reason = isUpgrade(at.request)
-      ? this.#handshakeRefusal(at.request)
+      ? this.#judgeHandshake(at.request)
       : refusal(this.#evidence(at, transaction), this.#options);
     if (reason === undefined) return;
     transaction.reply.also(CsrfException, (response) => {
@@ -106,18 +114,15 @@ export class CsrfService {
 
   /**
    * Whether a WebSocket handshake comes from one of our own pages or a trusted origin, by its `Origin` header, which
-   * every browser sends and no page can forge (ASVS 5.0 V4.4.2). One without an Origin, `null` or two is refused.
+   * every browser sends and no page can forge, and by `Sec-Fetch-Site` where it comes (ASVS 5.0 V4.4.2). One without an
+   * Origin, `null` or two is refused, and so is an `http:` page of ours where the session's cookie is Secure.
    */
   allowsHandshake(request: IncomingMessage): boolean {
-    return this.#handshakeRefusal(request) === undefined;
+    return this.#judgeHandshake(request) === undefined;
   }
 
-  #handshakeRefusal(request: HttpRequest): CsrfRefusal | undefined {
-    const origin = valuesOf(request, 'origin');
-    const own = ownOrigin(request);
-    const isAllowed =
-      origin.length === 1 && (origin[0] === own || this.#options.trustedOrigins.has(origin[0]));
-    return isAllowed ? undefined : 'origin';
+  #judgeHandshake(request: HttpRequest): CsrfRefusal | undefined {
+    return handshakeRefusal(handshakeEvidence(request, this.runtime.cookie), this.#options.trustedOrigins);
   }
 
   #evidence({ request }: Located, transaction: SessionTransaction): CsrfEvidence {

@@ -3,6 +3,7 @@ import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { SessionUsageError } from '../errors.js';
 import { stateIn } from './request-state.js';
+import { overHttps, seenByAdapter } from './seen-by-adapter.js';
 
 /** The parts of an HTTP request that sessions look at, on Express, on Fastify and on `node:http` itself. */
 export type HttpRequest = Pick<IncomingMessage, 'headers' | 'method' | 'url'> & {
@@ -110,7 +111,7 @@ export function rawOf(reply: Reply): ServerResponse {
 
 /** Whether the request came over HTTPS, by the adapter's own trusted-proxy rules. */
 export function isHttps(request: HttpRequest): boolean {
-  return (request.protocol ?? (request.socket?.encrypted ? 'https' : 'http')) === 'https';
+  return overHttps(request.protocol === undefined ? seenByAdapter(request) : request);
 }
 
 interface GraphqlContext {

@@ -93,6 +93,7 @@ interface Setup {
   controllers: Type[];
   providers: Type[];
   options?: Partial<SessionModuleOptions>;
+  trustProxy?: boolean;
   checked?: boolean;
 }
 
