@@ -40,8 +40,9 @@ export interface RedisStoreOptions {
   /**
    * Keeps so many of the sessions that were last read in this process, for reads without a round trip. The server
    * tells each process what has changed (CLIENT TRACKING, from Redis 6 on, over one more connection), in about a
-   * millisecond; a session that another process has ended is never handed out for longer than a second after. Writes
-   * are not concerned: they are told at once that it is gone. For one server or Sentinel, not for a cluster.
+   * millisecond; a session that another process has ended is never handed out for longer than a second after, nor
+   * when the client has been led to another server. For that PING and ROLE are sent four times a second, and INFO server
+   * at each connection. Writes are not concerned: they are told at once that it is gone. For one server or Sentinel, not for a cluster.
    * @default none
    */
   cache?: { maxSessions: number };

@@ -16,18 +16,20 @@ export class Proxy {
   private constructor(
     private readonly server: Server,
     readonly port: number,
+    /** Where the next connections lead. */
+    public target: number,
   ) {}
 
   static async start(target: number, port = 0): Promise<Proxy> {
     const server = createServer().listen(port, '127.0.0.1');
     await once(server, 'listening');
-    const proxy = new Proxy(server, (server.address() as { port: number }).port);
-    server.on('connection', (client) => proxy.#join(client, connect(target, '127.0.0.1')));
+    const proxy = new Proxy(server, (server.address() as { port: number }).port, target);
+    server.on('connection', (client) => proxy.#join(client, connect(proxy.target, '127.0.0.1')));
     return proxy;
   }
 
   async stop(): Promise<void> {
-    this.#cut();
+    this.cut();
     this.server.close();
     await once(this.server, 'close');
   }
@@ -48,13 +50,13 @@ export class Proxy {
         if (this.silent) return;
         if (from === server && this.loseAnswer-- === 0) {
           this.loseAnswer = Infinity;
-          this.#cut();
+          this.cut();
           return;
         }
         const passing = from === client ? this.#pass(data) : data;
         const forward = (): void => {
           if (to.writable) to.write(passing);
-          if (passing.length < data.length) setImmediate(() => this.#cut());
+          if (passing.length < data.length) setImmediate(() => this.cut());
         };
         if (this.delay > 0) setTimeout(forward, this.delay);
         else forward();
@@ -72,7 +74,8 @@ export class Proxy {
     return passing;
   }
 
-  #cut(): void {
+  /** Breaks every connection. */
+  cut(): void {
     for (const socket of this.#sockets) socket.destroy();
   }
 }
