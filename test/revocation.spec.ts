@@ -1,6 +1,7 @@
 import { Body, Controller, Get, type INestApplication, Post, Res, UseInterceptors } from '@nestjs/common';
 import { IoAdapter } from '@nestjs/platform-socket.io';
 import { WsAdapter } from '@nestjs/platform-ws';
+import { Field, ObjectType, Query, ResolveField, Resolver, Subscription } from '@nestjs/graphql';
 import { SubscribeMessage, WebSocketGateway, type OnGatewayConnection } from '@nestjs/websockets';
 import { once } from 'node:events';
 import { get, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -13,6 +14,7 @@ import {
   SessionSockets,
 } from 'nest-session';
 import { type Adapter, adapters, type Browser, type Served, serve } from './support/app.js';
+import { GraphqlSocket, type Transport, transports } from './support/graphql-sockets.js';
 import { connect } from './support/sockets.js';
 
 type Any = Session<any>;
@@ -24,6 +26,52 @@ interface Gate {
   readonly passed: Promise<void>;
   reach(): void;
   open(): void;
+}
+
+/** Events for a subscription. */
+class Ticker {
+  readonly #events: object[] = [];
+  #wake = (): void => {};
+
+  send(event: object): void {
+    this.#events.push(event);
+    this.#wake();
+  }
+
+  /** Ends when its reader returns it, as GraphQL does when the subscription is over. */
+  async *events(): AsyncGenerator<object> {
+    for (;;) {
+      const event = this.#events.shift();
+      if (event) yield { ticks: event };
+      else await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+}
+
+let ticker = new Ticker();
+
+@ObjectType()
+class Tick {
+  @Field(() => String, { nullable: true })
+  reader?: string;
+}
+
+@Resolver(() => Tick)
+class TickResolver {
+  @Query(() => String, { nullable: true })
+  whoami(@Session('userId') userId?: string) {
+    return userId;
+  }
+
+  @Subscription(() => Tick)
+  ticks() {
+    return ticker.events();
+  }
+
+  @ResolveField(() => String, { nullable: true })
+  reader(@Session('userId') userId?: string) {
+    return userId;
+  }
 }
 
 function gate(): Gate {
@@ -175,6 +223,8 @@ interface Held {
 
 interface Holder {
   readonly sockets?: 'ws' | 'socket.io';
+  /** GraphQL is served, too. */
+  readonly graphql?: true;
   hold(scene: Scene): Promise<Held>;
 }
 
@@ -223,6 +273,43 @@ const HOLDERS: Readonly<Record<string, Holder>> = {
     sockets: 'socket.io',
     hold: (scene) => message('socket.io over websocket', scene),
   },
+  'an operation of GraphQL over HTTP': {
+    graphql: true,
+    hold: async ({ browser }) => {
+      const mine = browser.copy();
+      const ask = () => mine.post('/graphql', { query: '{ whoami }' });
+      expect((await ask()).body).toEqual({ data: { whoami: 'alice' } });
+      return { noticed: async () => expect((await ask()).body).toEqual({ data: { whoami: null } }) };
+    },
+  },
+  'an operation of graphql-ws': {
+    graphql: true,
+    hold: async (scene) => {
+      const socket = graphqlSocket(scene);
+      expect(await socket.ask('{ whoami }')).toEqual({ data: { whoami: 'alice' } });
+      return {
+        noticed: async () => expect(await socket.ask('{ whoami }')).toEqual({ data: { whoami: null } }),
+        close: () => socket.close(),
+      };
+    },
+  },
+  'a subscription under way': {
+    graphql: true,
+    hold: async (scene) => {
+      const socket = graphqlSocket(scene);
+      const ticks = socket.subscribe('subscription { ticks { reader } }');
+      const next = async (): Promise<unknown> => {
+        const event = ticks.next();
+        ticker.send({});
+        return (await event).value;
+      };
+      expect(await next()).toEqual({ data: { ticks: { reader: 'alice' } } });
+      return {
+        noticed: async () => expect(await next()).toEqual({ data: { ticks: { reader: null } } }),
+        close: () => socket.close(),
+      };
+    },
+  },
   'a socket of ws that is tracked': { sockets: 'ws', hold: (scene) => trackedSocket('ws', scene) },
   'a socket of socket.io that is tracked': {
     sockets: 'socket.io',
@@ -243,6 +330,10 @@ async function stream({ served, browser }: Scene, path: string) {
   const ended = once(response, 'end');
   response.resume();
   return { ended, close: () => request.destroy() };
+}
+
+function graphqlSocket({ served, browser }: Scene): GraphqlSocket {
+  return new GraphqlSocket(served.url, { Origin: served.url, Cookie: browser.cookie as string });
 }
 
 async function message(carrier: Parameters<typeof connect>[0], { served, browser }: Scene): Promise<Held> {
@@ -271,11 +362,15 @@ describe.each(adapters)('on %s', (adapter) => {
   let scene: Scene;
   let held: Held | undefined;
 
-  async function start({ sockets = 'ws' }: Holder): Promise<void> {
+  async function start({ sockets = 'ws', graphql }: Holder): Promise<void> {
     handler = gate();
+    ticker = new Ticker();
+    const transport = transports.find((one) => one.name === `Apollo on ${adapter}`) as Transport;
     const served = await serve(adapter, {
       controllers: [AccountController],
-      providers: [ChatGateway, TrackedGateway],
+      ...(graphql
+        ? { imports: [transport.module(false)], providers: [TickResolver] }
+        : { providers: [ChatGateway, TrackedGateway] }),
       // A tenth of maxAge is one second: so often is asked for sessions that another process may have ended.
       options: { maxAge: 10, absoluteMaxAge: 15, auth: { maxSessionsPerUser: 1 } },
       prepare: (app: INestApplication) =>
