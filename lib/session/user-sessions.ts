@@ -1,8 +1,9 @@
-import { createHash } from 'node:crypto';
 import { SessionStoreUnsupportedError } from '../errors.js';
+import type { BoundedStore } from '../stores/bounded-store.js';
 import type { SessionRecord } from '../stores/session-store.js';
+import { sha256 } from '../util/sha256.js';
 import { loggedInAt } from './login.js';
-import type { SessionRuntime } from './session-runtime.js';
+import type { SessionEvent } from './session-events.js';
 
 /** What a browser is told whose session had to make room. */
 export const SIGNED_OUT_ELSEWHERE = 'You were signed out because you signed in elsewhere.';
@@ -16,12 +17,20 @@ const ENDING = 60_000;
 /** The field that names the session which stays. */
 const EXCEPT = 'except';
 
+/** What the sessions of a user need of the application; see `SessionRuntime`. */
+interface Application {
+  readonly store: BoundedStore;
+  readonly now: () => number;
+  readonly maxSessionsPerUser: number;
+  emit(event: SessionEvent): void;
+}
+
 /** The sessions of one user: listed, ended, and kept to a number. */
 export class UserSessions {
-  readonly #runtime: SessionRuntime;
+  readonly #runtime: Application;
   #lastLogin = 0;
 
-  constructor(runtime: SessionRuntime) {
+  constructor(runtime: Application) {
     this.#runtime = runtime;
   }
 
@@ -123,10 +132,10 @@ export class UserSessions {
 
 /** Where the notice for a session that is gone is kept: no cookie's secret leads there. */
 function noticeFor(id: string): string {
-  return createHash('sha256').update(`signed in elsewhere: ${id}`).digest('hex');
+  return sha256(`signed in elsewhere: ${id}`);
 }
 
 /** Where it is noted that the sessions of a user are being ended: no cookie's secret leads there. */
 function endingNoteFor(userId: string): string {
-  return createHash('sha256').update(`sessions are being ended: ${userId}`).digest('hex');
+  return sha256(`sessions are being ended: ${userId}`);
 }
