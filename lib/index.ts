@@ -8,7 +8,7 @@ export type {
 } from './options/session-module-options.js';
 export { sessionConfig } from './session.config.js';
 
-export type { SessionData } from './session/session-data.js';
+export type { SessionData } from './options/session-data.js';
 export { Session, Flash, SkipSession } from './nest/session.decorators.js';
 export { FlashMessages } from './session/flash-messages.js';
 export { SessionManager } from './session/session-manager.js';
@@ -17,7 +17,7 @@ export { SessionHealthIndicator, type SessionHealth } from './nest/session-healt
 export { SessionInterceptor } from './nest/session.interceptor.js';
 export { SessionMiddleware } from './nest/session.middleware.js';
 export { SessionSockets, type SessionSocket } from './nest/session-sockets.js';
-export type { SessionEvent } from './session/session-events.js';
+export type { CsrfRefusal, SessionEvent } from './session/session-events.js';
 
 export { AuthenticatedGuard, Public } from './auth/authenticated.guard.js';
 export { isLocalPath } from './util/local-path.js';
@@ -25,7 +25,6 @@ export { isLocalPath } from './util/local-path.js';
 export { CsrfGuard } from './csrf/csrf.guard.js';
 export { CsrfProtect, CsrfToken, SkipCsrf } from './csrf/csrf.decorators.js';
 export { CsrfService } from './csrf/csrf.service.js';
-export type { CsrfRefusal } from './csrf/csrf-decision.js';
 
 export { CookieStore, type CookieStoreOptions } from './stores/cookie/cookie.store.js';
 export { FileStore, type FileStoreOptions } from './stores/file/file.store.js';

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { type CsrfEvidence, isSafe, originOfHost, refusal } from '../lib/csrf/csrf-decision.js';
+import { type CsrfEvidence, isSafe, refusal } from '../lib/csrf/csrf-decision.js';
+import { originOfHost } from '../lib/util/origin.js';
 import { mintToken, tokenMatches } from '../lib/csrf/csrf-token.js';
 
 const OWN = 'https://app.example';

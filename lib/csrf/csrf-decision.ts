@@ -1,6 +1,6 @@
-/** Which check refused a request. */
-export type CsrfRefusal =
-  'fetch-site' | 'origin' | 'referer' | 'no-proof' | 'token-missing' | 'token-invalid';
+import type { CsrfRules } from '../options/resolved-options.js';
+import type { CsrfRefusal } from '../session/session-events.js';
+import { isOrigin, originOf } from '../util/origin.js';
 
 /** What there is to go by. Of a header, all the values that came. */
 export interface CsrfEvidence {
@@ -16,12 +16,6 @@ export interface CsrfEvidence {
 
 /** `unread`: a multipart body that nobody has parsed yet may hold one. */
 export type CsrfTokenVerdict = 'valid' | 'invalid' | 'missing' | 'unread';
-
-export interface CsrfRules {
-  readonly mode: 'both' | 'auto' | 'origin-only';
-  readonly trustedOrigins: ReadonlySet<string>;
-  readonly multipart: 'header' | 'same-origin';
-}
 
 /** Methods that change nothing (RFC 9110 §9.2.1). QUERY and TRACE are safe there too, but carry a body or reflect. */
 const SAFE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
@@ -125,24 +119,4 @@ export function handshakeRefusal(
 /** Whether a header says anything; an empty one does not. */
 function claims(values: readonly string[]): boolean {
   return values.length > 1 || (values.length === 1 && values[0] !== '');
-}
-
-/** Whether text is a web origin in the one form in which browsers send it. */
-export function isOrigin(text: string): boolean {
-  return text !== 'null' && originOf(text) === text;
-}
-
-function originOf(text: string): string {
-  try {
-    return new URL(text).origin;
-  } catch {
-    return 'null';
-  }
-}
-
-/** The origin of a scheme and a Host header, or undefined if the latter is more, or less, than a host. */
-export function originOfHost(scheme: string, host: string | undefined): string | undefined {
-  if (!host || /[/?#@\\\s]/.test(host)) return undefined;
-  const origin = originOf(`${scheme}://${host}`);
-  return origin === 'null' ? undefined : origin;
 }

@@ -2,7 +2,8 @@ import type { IncomingMessage } from 'node:http';
 import { type HttpRequest, isHttps, ownerOf } from '../http/request-context.js';
 import { overHttps, seenByAdapter } from '../http/seen-by-adapter.js';
 import type { SessionCookie } from '../http/session-cookie.js';
-import { type HandshakeEvidence, originOfHost } from './csrf-decision.js';
+import { originOfHost } from '../util/origin.js';
+import type { HandshakeEvidence } from './csrf-decision.js';
 
 /** Where a token may come from besides the body; never from the URL, and never from a cookie. */
 const TOKEN_HEADERS = ['x-csrf-token', 'x-xsrf-token'] as const;

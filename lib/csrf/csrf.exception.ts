@@ -1,5 +1,5 @@
 import { HttpException, HttpStatus } from '@nestjs/common';
-import type { CsrfRefusal } from './csrf-decision.js';
+import type { CsrfRefusal } from '../session/session-events.js';
 
 /**
  * `CsrfGuard` refused the request: 403 with the message "Missing CSRF token" or "Invalid CSRF token". `code` and

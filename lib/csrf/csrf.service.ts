@@ -8,13 +8,13 @@ import { addVary, isPublic, type OutgoingHeaders, setCookie } from '../http/outg
 import { SessionCookie } from '../http/session-cookie.js';
 import { type ResolvedSessionOptions, SESSION_OPTIONS } from '../options/resolved-options.js';
 import { RequestSession } from '../session/request-session.js';
+import type { CsrfRefusal } from '../session/session-events.js';
 import { SessionManager } from '../session/session-manager.js';
 import { SessionRuntime } from '../session/session-runtime.js';
 import { VISITOR_CSRF } from '../session/field-names.js';
 import type { SessionTransaction } from '../session/transaction.js';
 import {
   type CsrfEvidence,
-  type CsrfRefusal,
   type CsrfTokenVerdict,
   handshakeRefusal,
   isSafe,

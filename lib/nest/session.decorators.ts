@@ -1,7 +1,7 @@
 import { createParamDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
 import { fromSession } from '../session/opened-session.js';
 import type { Session as SessionOfRequest } from '../session/session.js';
-import type { SessionData } from '../session/session-data.js';
+import type { SessionData } from '../options/session-data.js';
 
 /** {@inheritDoc SessionOfRequest} */
 export interface Session<T extends object = SessionData> extends SessionOfRequest<T> {}

@@ -1,8 +1,8 @@
 import { isIP } from 'node:net';
 import { SessionConfigurationError } from '../errors.js';
-import { type CsrfRules, isOrigin } from '../csrf/csrf-decision.js';
+import { isOrigin } from '../util/origin.js';
 import { isLocalPath } from '../util/local-path.js';
-import { encode } from '../session/json-text.js';
+import { encode } from '../util/json-text.js';
 import { MemoryStore } from '../stores/memory/memory.store.js';
 import type { SessionStore } from '../stores/session-store.js';
 import { oneOf, section, text, TOKEN } from '../util/checks.js';
@@ -45,6 +45,13 @@ export interface ResolvedCookieOptions {
   readonly sameSite: 'lax' | 'strict' | 'none';
   readonly secure: boolean | 'auto';
   readonly hostPrefix: boolean;
+}
+
+/** The rules by which a request is judged; see {@link SessionCsrfOptions}. */
+export interface CsrfRules {
+  readonly mode: 'both' | 'auto' | 'origin-only';
+  readonly trustedOrigins: ReadonlySet<string>;
+  readonly multipart: 'header' | 'same-origin';
 }
 
 /** What `CsrfGuard` asks for, resolved. */

@@ -1,4 +1,4 @@
-import type { SessionData } from '../session/session-data.js';
+import type { SessionData } from './session-data.js';
 import type { SessionStore } from '../stores/session-store.js';
 
 /** What `SessionModule.forRoot()` takes. Times are seconds, or text such as `'500ms'`, `'30m'`, `'24h'`, `'7d'`. */

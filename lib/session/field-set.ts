@@ -1,5 +1,5 @@
 import { SessionValueError } from '../errors.js';
-import { encode } from './json-text.js';
+import { encode } from '../util/json-text.js';
 
 /** What a request has changed, field by field. */
 export interface FieldChanges {

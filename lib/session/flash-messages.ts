@@ -1,4 +1,4 @@
-import { encode } from './json-text.js';
+import { encode } from '../util/json-text.js';
 import { FLASH } from './field-names.js';
 import type { FieldSet } from './field-set.js';
 

@@ -1,7 +1,7 @@
 import { SessionValueError } from '../errors.js';
 import { FlashMessages } from './flash-messages.js';
 import type { Session } from './session.js';
-import type { SessionData } from './session-data.js';
+import type { SessionData } from '../options/session-data.js';
 import { DATA } from './field-names.js';
 import { userIdOf } from './login.js';
 import type { SessionTransaction } from './transaction.js';

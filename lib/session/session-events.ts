@@ -1,4 +1,6 @@
-import type { CsrfRefusal } from '../csrf/csrf-decision.js';
+/** Which check refused a request. */
+export type CsrfRefusal =
+  'fetch-site' | 'origin' | 'referer' | 'no-proof' | 'token-missing' | 'token-invalid';
 
 /** What happened to a session. `id` is the public id; nothing here is worth anything as a cookie. */
 export type SessionEvent =

@@ -1,5 +1,5 @@
 import type { FlashMessages } from './flash-messages.js';
-import type { SessionData } from './session-data.js';
+import type { SessionData } from '../options/session-data.js';
 
 /**
  * The session of the current request: `@Session()` hands it to a controller, `request.session` holds it in guards.

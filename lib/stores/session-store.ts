@@ -38,6 +38,12 @@ export type DeadRecord = 'expired' | 'undecodable';
  * means one thing: the store could not be reached. Nothing handed in or out may stay shared with the caller.
  */
 export interface SessionStore {
+  /**
+   * How many sessions a store holds that keeps them in this process; `Infinity` for one that evicts none. Absent where
+   * sessions outlive the process.
+   */
+  readonly maxSessions?: number;
+
   /** Stores a new record; `exists`, and nothing changed, if the id is taken by a live one. */
   create(id: string, record: SessionRecord): Promise<'created' | 'exists'>;
 

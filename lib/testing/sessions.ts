@@ -1,6 +1,6 @@
 import type { INestApplicationContext } from '@nestjs/common';
-import { encode } from '../session/json-text.js';
-import type { SessionData } from '../session/session-data.js';
+import { encode } from '../util/json-text.js';
+import type { SessionData } from '../options/session-data.js';
 import { SessionRuntime } from '../session/session-runtime.js';
 import { DATA, FLASH } from '../session/field-names.js';
 import { newTimes } from '../session/lifetime.js';

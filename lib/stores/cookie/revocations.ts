@@ -1,10 +1,9 @@
 import { SessionConfigurationError } from '../../errors.js';
-import { MemoryStore } from '../memory/memory.store.js';
 import type { SessionStore } from '../session-store.js';
 
 /** Throws `SessionConfigurationError` for revocations that forget ended sessions while others end. */
 export function requireDurable(revocations: SessionStore | undefined): void {
-  if (!(revocations instanceof MemoryStore) || revocations.maxSessions === Infinity) return;
+  if (revocations?.maxSessions === undefined || revocations.maxSessions === Infinity) return;
   throw new SessionConfigurationError(
     'CookieStore revocations',
     `a MemoryStore with maxSessions (${revocations.maxSessions}) forgets ended sessions when others end, and their ` +
@@ -20,7 +19,7 @@ export function warningsOf(revocations: SessionStore | undefined): readonly stri
         'until it expires. new CookieStore({ revocations: aStore }) keeps the ids of ended sessions in any other store.',
     ];
   }
-  if (!(revocations instanceof MemoryStore)) return [];
+  if (revocations.maxSessions === undefined) return [];
   return [
     'CookieStore revocations: a MemoryStore forgets the ended sessions when this process ends, and other processes ' +
       'never know of them. A copy of a session cookie made before the logout is accepted again then, until it ' +
