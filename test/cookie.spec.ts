@@ -67,6 +67,23 @@ class CookieController {
     return {};
   }
 
+  @Get('cached')
+  cached(
+    @Session() session: Session<any>,
+    @Query('as') as: string,
+    @Res({ passthrough: true }) reply: Reply,
+  ) {
+    session.set('value', '1');
+    (reply.header ?? reply.setHeader)?.call(reply, 'Cache-Control', as);
+    return {};
+  }
+
+  @Get('cached-and-read')
+  @Header('Cache-Control', 'public, max-age=60')
+  cachedAndRead(@Session() session: Session<any>) {
+    return { value: session.get('value') };
+  }
+
   @Get('scheme')
   scheme(@Req() request: { protocol: string }) {
     return { protocol: request.protocol };
@@ -242,6 +259,32 @@ onBothAdapters((adapter) => {
       const { headers } = await browser.get('/ignore');
       expect(headers).not.toHaveProperty('vary');
       expect(headers).not.toHaveProperty('cache-control');
+    });
+
+    it.each([
+      ['max-age=60', 'private, max-age=60'],
+      ['public, max-age=60', 'private, max-age=60'],
+      ['PUBLIC, Max-Age=60, immutable', 'private, Max-Age=60, immutable'],
+      ['s-maxage=600,max-age=60', 'private, max-age=60'],
+      ['must-revalidate, max-age=0', 'private, must-revalidate, max-age=0'],
+      ['max-age=60, no-cache="Set-Cookie"', 'private, max-age=60, no-cache="Set-Cookie"'],
+      ['private="X-User, no-store", max-age=60', 'private, max-age=60'],
+      ['max-age=60, x-private', 'private, max-age=60, x-private'],
+      ['max-age=60, private', 'max-age=60, private'],
+      ['No-Store', 'No-Store'],
+      ['no-cache', 'no-cache'],
+    ])('is not left to a shared cache where a cookie is set: %s', async (said, sent) => {
+      const response = await (await start()).http.get('/cached').query({ as: said });
+      expect(sessionCookies(response)).toHaveLength(1);
+      expect(response.headers['cache-control']).toBe(sent);
+    });
+
+    it('is what the handler said where no cookie is set', async () => {
+      const browser = (await start()).browser();
+      await browser.get('/set');
+      const response = await browser.get('/cached-and-read');
+      expect(response.body).toEqual({ value: '1' });
+      expect(response.headers).toMatchObject({ 'cache-control': 'public, max-age=60', vary: 'Cookie' });
     });
 
     it('keeps what the handler said', async () => {

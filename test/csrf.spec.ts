@@ -7,6 +7,8 @@ import {
   Header,
   HttpCode,
   Post,
+  Query,
+  Res,
   type Type,
   UseGuards,
 } from '@nestjs/common';
@@ -24,6 +26,11 @@ import {
   SkipCsrf,
 } from 'nest-session';
 import { type Browser, onBothAdapters, SECRET, type Served, serve, setCookies } from './support/app.js';
+
+/** Express's and Fastify's. */
+interface Reply {
+  header(name: string, value: string): unknown;
+}
 
 let runs = 0;
 
@@ -101,6 +108,19 @@ class GuardedController {
   @Get('public')
   @Header('Cache-Control', 'public, max-age=3600')
   public() {
+    return {};
+  }
+
+  @Get('cached')
+  cached(@Query('as') as: string, @Res({ passthrough: true }) reply: Reply, @CsrfToken() token: string) {
+    reply.header('Cache-Control', as);
+    return { token };
+  }
+
+  @Get('cached-and-set')
+  @Header('Cache-Control', 'max-age=60')
+  cachedAndSet(@Session() session: Session<any>) {
+    session.increment('visits');
     return {};
   }
 
@@ -645,6 +665,35 @@ onBothAdapters((adapter) => {
       await start({ cookie: true });
       expect(setCookies(await browser.get('/public'))).toEqual([]);
       expect(xsrf(await browser.get('/service'))).toHaveLength(1);
+    });
+
+    it.each([
+      'max-age=60',
+      'public',
+      's-maxage=60',
+      'immutable',
+      'must-revalidate',
+      'no-cache="Set-Cookie"',
+      'private="X-User", max-age=60',
+    ])('is not put on one that says %s, and neither is the visitor’s', async (said) => {
+      await start({ cookie: true });
+      const response = await browser.get(`/cached?as=${encodeURIComponent(said)}`);
+      expect(setCookies(response)).toEqual([]);
+      expect(response.headers['cache-control']).toBe(said);
+    });
+
+    it.each(['private, max-age=60', 'no-store', 'no-cache'])('is put on one that says %s', async (said) => {
+      await start({ cookie: true });
+      const response = await browser.get(`/cached?as=${encodeURIComponent(said)}`);
+      expect(xsrf(response)).toHaveLength(1);
+      expect(response.headers['cache-control']).toBe(said);
+    });
+
+    it('is not put on one that only the session’s cookie makes private', async () => {
+      await start({ cookie: true });
+      const response = await browser.get('/cached-and-set');
+      expect(setCookies(response).map((line) => line.split('=')[0])).toEqual(['session_id']);
+      expect(response.headers['cache-control']).toBe('private, max-age=60');
     });
 
     it('is not replaced by a late response whose session has ended meanwhile', async () => {

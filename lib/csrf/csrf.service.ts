@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http';
 import { KeyRing } from '../crypto/key-ring.js';
 import { DUPLICATE, readCookie } from '../http/cookie-header.js';
 import { type HttpRequest, isUpgrade, type Located, locateFrom } from '../http/request-context.js';
-import { addVary, isPublic, type OutgoingHeaders, setCookie } from '../http/outgoing-headers.js';
+import { addVary, type OutgoingHeaders, setCookie } from '../http/outgoing-headers.js';
 import { SessionCookie } from '../http/session-cookie.js';
 import { type ResolvedSessionOptions, SESSION_OPTIONS } from '../options/resolved-options.js';
 import { RequestSession } from '../session/request-session.js';
@@ -181,15 +181,16 @@ export class CsrfService {
     const { request, reply } = transaction;
     const concerned =
       this.#readable || this.#visiting.has(transaction) || this.#visitors.isIn(request.headers.cookie);
-    if (concerned) reply.also(this, (response) => this.#addCookies(transaction, response));
+    if (concerned)
+      reply.also(this, (response, isShared) => this.#addCookies(transaction, response, isShared));
   }
 
   /**
    * A response that a shared cache may keep gets none of our cookies, since it would hand them to others; nor does one
    * whose session has ended elsewhere, where they would replace newer ones.
    */
-  #addCookies(transaction: SessionTransaction, response: OutgoingHeaders): void {
-    if (transaction.status === 'gone' || isPublic(response)) return;
+  #addCookies(transaction: SessionTransaction, response: OutgoingHeaders, isShared: boolean): void {
+    if (transaction.status === 'gone' || isShared) return;
     const { request, reply, status } = transaction;
     const { secure } = reply;
     const sealed = this.#visitors.read(request.headers.cookie, secure);

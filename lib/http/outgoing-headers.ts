@@ -84,17 +84,44 @@ function setFlat(response: ServerResponse, headers: readonly unknown[]): void {
   for (let index = 0; index < flat.length; index += 2) response.appendHeader(flat[index], flat[index + 1]);
 }
 
-/** Adds a Set-Cookie line beside the others; of one name there is one line, and this is it (RFC 6265bis §4.1.1). */
+/**
+ * Adds a Set-Cookie line beside the others; of one name there is one line, and this is it (RFC 6265bis §4.1.1). No shared
+ * cache may keep it: such a response is made `private`, and one that says nothing of caches `no-store`.
+ */
 export function setCookie(headers: OutgoingHeaders, name: string, line: string): void {
   const others = [headers.getHeader('Set-Cookie') ?? []].flat().map(String);
   headers.setHeader('Set-Cookie', [...others.filter((other) => !other.startsWith(`${name}=`)), line]);
   addVary(headers, 'Cookie');
   if (!headers.hasHeader('Cache-Control')) headers.setHeader('Cache-Control', 'no-store');
+  else if (isShared(headers)) makePrivate(headers);
 }
 
-/** True where the application lets shared caches keep the response, and hand it to others. */
-export function isPublic(headers: OutgoingHeaders): boolean {
-  return /\b(?:public|s-maxage)\b/i.test(String(headers.getHeader('Cache-Control') ?? ''));
+/** Directives that keep shared caches from handing a response to others unasked; with a list of fields they do not. */
+const NOT_SHARED: ReadonlySet<string> = new Set(['private', 'no-store', 'no-cache']);
+
+/** Directives that would contradict `private`, or say less. */
+const FOR_SHARED: ReadonlySet<string> = new Set(['public', 's-maxage', 'private']);
+
+/**
+ * True where the application's Cache-Control lets shared caches keep the response, and hand it to others (RFC 9111 §3).
+ * One that has none is `no-store` as soon as it gets a cookie.
+ */
+export function isShared(headers: OutgoingHeaders): boolean {
+  if (!headers.hasHeader('Cache-Control')) return false;
+  return !directivesOf(headers).some((directive) => NOT_SHARED.has(directive.toLowerCase()));
+}
+
+function makePrivate(headers: OutgoingHeaders): void {
+  const others = directivesOf(headers).filter(
+    (directive) => !FOR_SHARED.has(directive.split('=', 1)[0].toLowerCase()),
+  );
+  headers.setHeader('Cache-Control', ['private', ...others].join(', '));
+}
+
+/** The directives of Cache-Control. A comma between quotes is part of one. */
+function directivesOf(headers: OutgoingHeaders): string[] {
+  const all = String(headers.getHeader('Cache-Control')).match(/(?:[^,"]|"(?:[^"\\]|\\.)*")+/g) ?? [];
+  return all.map((directive) => directive.trim()).filter((directive) => directive !== '');
 }
 
 /** Adds a field to Vary, unless it is there. */

@@ -3,7 +3,7 @@ import type { SessionRecord } from '../stores/session-store.js';
 import type { Identity } from '../stores/session-travel.js';
 import { SessionUsageError } from '../errors.js';
 import { isHttps, type Located } from '../http/request-context.js';
-import { addVary, type OutgoingHeaders, setCookie } from '../http/outgoing-headers.js';
+import { addVary, isShared, type OutgoingHeaders, setCookie } from '../http/outgoing-headers.js';
 import { type BeforeSend, ResponseHook } from '../http/response-hook.js';
 import { secondsUntil } from './lifetime.js';
 import type { SessionRuntime } from './session-runtime.js';
@@ -20,6 +20,9 @@ interface Subject {
   record(): SessionRecord;
 }
 
+/** Puts something on a response, which the application lets shared caches keep or not. */
+type Addition = (headers: OutgoingHeaders, isShared: boolean) => void;
+
 /**
  * What a response says about its session: the cookie, that it varies by cookie, that no cache may keep it; and
  * whether it can still say so.
@@ -35,7 +38,7 @@ export class SessionReply implements BeforeSend {
   #hook: ResponseHook | undefined;
   #isSealed = false;
   #varies = false;
-  #others: Map<object, (headers: OutgoingHeaders) => void> | undefined;
+  #others: Map<object, Addition> | undefined;
   #secure: boolean | undefined;
 
   constructor(runtime: SessionRuntime, at: Located, session: Subject) {
@@ -131,7 +134,7 @@ export class SessionReply implements BeforeSend {
   }
 
   /** Something else to put on the response, just before its headers leave; once for each `key`. */
-  also(key: object, add: (headers: OutgoingHeaders) => void): void {
+  also(key: object, add: Addition): void {
     this.#others ??= new Map();
     if (this.#others.has(key)) return;
     this.#others.set(key, add);
@@ -143,12 +146,14 @@ export class SessionReply implements BeforeSend {
   }
 
   addHeaders(headers: OutgoingHeaders): void {
+    // By the application's own word, which the session's cookie changes.
+    const wasShared = this.#others !== undefined && isShared(headers);
     if (this.#varies) addVary(headers, 'Cookie');
     if (this.cookie !== 'keep') {
       for (const [name, line] of this.#lines()) setCookie(headers, name, line);
       if (this.secure) this.#runtime.checkProxy(this.#at.request);
     }
-    for (const add of this.#others?.values() ?? []) add(headers);
+    for (const add of this.#others?.values() ?? []) add(headers, wasShared);
   }
 
   #lines(): Map<string, string> {
