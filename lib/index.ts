@@ -19,7 +19,7 @@ export { SessionMiddleware } from './nest/session.middleware.js';
 export { SessionSockets, type SessionSocket } from './nest/session-sockets.js';
 export type { CsrfRefusal, SessionEvent } from './session/session-events.js';
 
-export { AuthenticatedGuard, Public } from './auth/authenticated.guard.js';
+export { AuthenticatedGuard, Public, RequireLogin } from './auth/authenticated.guard.js';
 export { isLocalPath } from './util/local-path.js';
 
 export { CsrfGuard } from './csrf/csrf.guard.js';

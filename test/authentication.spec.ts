@@ -8,6 +8,7 @@ import {
   isLocalPath,
   MemoryStore,
   Public,
+  RequireLogin,
   Session,
   SessionModule,
 } from 'nest-session';
@@ -65,6 +66,34 @@ class MixedController {
 @Public()
 class OpenController {
   @Get()
+  open() {
+    return {};
+  }
+}
+
+/** Not a controller itself. */
+@Public()
+class OpenBase {
+  @Get('inherited')
+  inherited() {
+    return {};
+  }
+
+  @Get('taken-back')
+  @RequireLogin()
+  takenBack() {
+    return {};
+  }
+}
+
+@Controller('heir')
+class HeirController extends OpenBase {}
+
+@Controller('guarded')
+@RequireLogin()
+class GuardedHeirController extends OpenBase {
+  @Get('open')
+  @Public()
   open() {
     return {};
   }
@@ -247,6 +276,23 @@ onBothAdapters((adapter) => {
       expect((await served.http.get('/private')).status).toBe(401);
       expect((await served.http.get('/open')).status).toBe(200);
       expect((await served.http.get('/all-open')).status).toBe(200);
+    });
+
+    it('lets a subclass inherit @Public(), and a subclass or a route take it back', async () => {
+      served = await serve(adapter, {
+        controllers: [HeirController, GuardedHeirController],
+        providers: [{ provide: APP_GUARD, useExisting: AuthenticatedGuard }],
+      });
+      const statuses: Record<string, number> = {};
+      for (const path of ['/heir/inherited', '/heir/taken-back', '/guarded/inherited', '/guarded/open']) {
+        statuses[path] = (await served.http.get(path)).status;
+      }
+      expect(statuses).toEqual({
+        '/heir/inherited': 200,
+        '/heir/taken-back': 401,
+        '/guarded/inherited': 401,
+        '/guarded/open': 200,
+      });
     });
   });
 });

@@ -211,6 +211,12 @@ onBothAdapters((adapter) => {
       expect(served!.log).toEqual([]);
     });
 
+    it.each(['HTTPS', 'Https', 'wss'])('is on when a trusted proxy says %s', async (scheme) => {
+      const { http } = await start({}, { trustProxy: true });
+      const [line] = sessionCookies(await http.get('/set').set('X-Forwarded-Proto', scheme));
+      expect(line).toMatch(/^__Host-session_id=.+; Secure$/);
+    });
+
     it('does not believe a proxy that is not trusted', async () => {
       const { http } = await start();
       const [line] = sessionCookies(await http.get('/set').set('X-Forwarded-Proto', 'https'));

@@ -185,6 +185,13 @@ class ExemptController {
   }
 }
 
+@Controller('heir')
+class HeirController extends ExemptController {}
+
+@Controller('guarded-heir')
+@CsrfProtect()
+class GuardedHeirController extends ExemptController {}
+
 onBothAdapters((adapter) => {
   let served: Served;
   let browser: Browser;
@@ -741,6 +748,13 @@ onBothAdapters((adapter) => {
       for (const path of ['/hook/deeper', '//hook', '/x/../y', '/HOOK/x', '/hook;x', '/anything']) {
         expect([403, 404]).toContain((await post(path)).status);
       }
+    });
+
+    it('lets a subclass inherit @SkipCsrf(), and take it back with @CsrfProtect()', async () => {
+      await start({}, { controllers: [HeirController, GuardedHeirController] });
+      expect((await post('/heir')).status).toBe(200);
+      expect((await post('/heir/not-this')).status).toBe(403);
+      expect((await post('/guarded-heir')).status).toBe(403);
     });
 
     it('does nothing, not even load the session, for a request that changes nothing', async () => {

@@ -88,6 +88,13 @@ const behind: readonly Behind[] = [
     own: 'https',
   },
   {
+    situation: 'that is trusted and names the scheme of the socket',
+    trustProxy: true,
+    cookie: {},
+    headers: () => ({ 'X-Forwarded-Proto': 'WSS' }),
+    own: 'https',
+  },
+  {
     situation: 'that is trusted and changes the Host',
     trustProxy: true,
     cookie: {},

@@ -24,8 +24,14 @@ const LONGEST_PAGE = 1024;
 
 const WHY = { expired: 'Session expired', elsewhere: SIGNED_OUT_ELSEWHERE };
 
-/** Exempts a route, or a controller's routes, from an `AuthenticatedGuard` that is bound globally. */
+/**
+ * Exempts a route, or a controller's routes, from an `AuthenticatedGuard` that is bound globally. Subclasses of the
+ * controller inherit it, as they do all of Nest's metadata; {@link RequireLogin} takes it back.
+ */
 export const Public = (): MethodDecorator & ClassDecorator => SetMetadata(PUBLIC, true);
+
+/** Takes {@link Public} back, for a route of a public controller or for a subclass of one. */
+export const RequireLogin = (): MethodDecorator & ClassDecorator => SetMetadata(PUBLIC, false);
 
 /**
  * Lets those in who are logged in.
@@ -42,12 +48,9 @@ export class AuthenticatedGuard implements CanActivate {
   ) {}
 
   async canActivate(context: ExecutionContext): Promise<boolean> {
-    if (
-      Reflect.hasMetadata(PUBLIC, context.getHandler()) ||
-      Reflect.hasMetadata(PUBLIC, context.getClass())
-    ) {
+    // The route's own word before its controller's.
+    if (Reflect.getMetadata(PUBLIC, context.getHandler()) ?? Reflect.getMetadata(PUBLIC, context.getClass()))
       return true;
-    }
     const at = locate(context);
     const session = await this.sessions.acquire(at);
     if (session.userId !== undefined) return true;

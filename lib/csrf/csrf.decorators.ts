@@ -18,10 +18,16 @@ export const CsrfToken: () => ParameterDecorator = createParamDecorator(
 const SKIP_CSRF = 'nest-session:skip-csrf';
 const PROTECT = 'nest-session:csrf-protect';
 
-/** Exempts a route, or a controller's routes, from `CsrfGuard`: webhooks, OAuth `form_post` callbacks. */
+/**
+ * Exempts a route, or a controller's routes, from `CsrfGuard`: webhooks, OAuth `form_post` callbacks. Subclasses of the
+ * controller inherit it, as they do all of Nest's metadata; {@link CsrfProtect} takes it back.
+ */
 export const SkipCsrf = (): MethodDecorator & ClassDecorator => SetMetadata(SKIP_CSRF, true);
 
-/** Has `CsrfGuard` check a route whatever its method: a GET that changes something. */
+/**
+ * Has `CsrfGuard` check a route whatever its method: a GET that changes something. Takes {@link SkipCsrf} back, for a route
+ * of an exempt controller or for a subclass of one.
+ */
 export const CsrfProtect = (): MethodDecorator & ClassDecorator => SetMetadata(PROTECT, true);
 
 /** @internal What the decorators say of a route: the handler's own before its controller's, and more before less. */

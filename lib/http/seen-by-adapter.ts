@@ -13,9 +13,9 @@ export interface BareRequest {
   readonly socket: Socket | undefined;
 }
 
-/** Whether it came over HTTPS. */
+/** Whether it came over HTTPS. Proxies write the scheme in either case (RFC 3986 §3.1), some of a handshake `wss`. */
 export function overHttps({ protocol }: SeenRequest): boolean {
-  return protocol === 'https';
+  return /^(?:https|wss)$/i.test(protocol ?? '');
 }
 
 type See = (request: BareRequest) => SeenRequest;
