@@ -1,6 +1,6 @@
 import { randomBytes, timingSafeEqual, type KeyObject } from 'node:crypto';
 import { type KeyRing, mac } from '../crypto/key-ring.js';
-import { Remembered } from '../crypto/remembered.js';
+import { BoundedCache } from '../util/bounded-cache.js';
 import { type Identity, publicId, type SessionTravel, type Verified } from '../stores/session-travel.js';
 
 /** At least 16 bytes of secret, a dot, and 32 bytes of signature: nothing else is looked at. */
@@ -23,7 +23,7 @@ export class SignedId implements SessionTravel {
   readonly revokesUnseen = false;
   readonly #keys: readonly KeyObject[];
   readonly #idBytes: number;
-  readonly #remembered = new Remembered<Verified>(REMEMBERED);
+  readonly #remembered = new BoundedCache<Verified>(REMEMBERED);
 
   constructor(keys: KeyRing, idBytes: number) {
     this.#keys = keys.keysFor('session-id');

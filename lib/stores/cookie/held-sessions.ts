@@ -1,4 +1,4 @@
-import { Recent } from '../recent.js';
+import { BoundedCache } from '../../util/bounded-cache.js';
 import type { SessionRecord } from '../session-store.js';
 import type { CookieRoom } from './cookie-room.js';
 
@@ -22,8 +22,8 @@ const MOST_ENDED = 100_000;
 
 /** The sessions of a `CookieStore` that were in use a moment ago, and the ids of those that ended. */
 export class HeldSessions {
-  readonly #held = new Recent<Held>(HELD_FOR, MOST_HELD);
-  readonly #ended = new Recent<true>(ENDED_FOR, MOST_ENDED);
+  readonly #held = new BoundedCache<Held>(MOST_HELD, HELD_FOR);
+  readonly #ended = new BoundedCache<true>(MOST_ENDED, ENDED_FOR);
 
   constructor(
     public clock: () => number,

@@ -1,4 +1,4 @@
-import { Remembered } from '../../crypto/remembered.js';
+import { BoundedCache } from '../../util/bounded-cache.js';
 import { Sealer } from '../../crypto/sealer.js';
 import { SessionStoreUnsupportedError } from '../../errors.js';
 import { chunksOf, joinChunks } from '../../http/cookie-chunks.js';
@@ -50,7 +50,7 @@ export class SealedCookie implements SessionTravel {
   readonly #rules: TravelRules;
   readonly #sealer: Sealer;
   /** What was in the last cookies that were opened or sealed, so that a browser's next request costs no decryption. */
-  readonly #opened = new Remembered<Content>(REMEMBERED);
+  readonly #opened = new BoundedCache<Content>(REMEMBERED);
 
   constructor(store: SealingStore, held: HeldSessions, rules: TravelRules) {
     this.endNeedsCookie = !store.revocations;

@@ -1,5 +1,5 @@
 import { SerialQueues } from '../../util/serial-queue.js';
-import { Recent } from '../recent.js';
+import { BoundedCache } from '../../util/bounded-cache.js';
 import type { DeadRecord, SessionRecord } from '../session-store.js';
 import { documentOf, ENDED, type SessionDocument, sessionIn } from './session-document.js';
 import type { SolidbCollection, Written } from './solidb-collection.js';
@@ -27,7 +27,7 @@ const AGAIN = Symbol('again');
 export class SessionDocuments {
   readonly #queues = new SerialQueues();
   // What a request has read it mostly writes to, and the revision tells whether it is still so: no second look.
-  readonly #recent = new Recent<Seen>(5000, 500);
+  readonly #recent = new BoundedCache<Seen>(500, 5000);
 
   constructor(
     private readonly collection: SolidbCollection,
