@@ -1,6 +1,6 @@
-import { hash } from 'node:crypto';
 import type { KeyRing } from '../crypto/key-ring.js';
 import type { SessionCookie } from '../http/session-cookie.js';
+import { sha256 } from '../util/sha256.js';
 import type { SessionRecord, SessionStore } from './session-store.js';
 
 /** Who a session is: the secret that only the cookie carries, and the id that everything else sees. */
@@ -89,5 +89,5 @@ export interface TravellingStore extends SessionStore {
 
 /** The id that stands for a secret wherever anyone may see it. */
 export function publicId(secret: string): string {
-  return hash('sha256', secret);
+  return sha256(secret);
 }

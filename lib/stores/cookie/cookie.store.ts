@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { SessionConfigurationError } from '../../errors.js';
 import { MOST_CHUNKS } from '../../http/cookie-chunks.js';
+import { sha256 } from '../../util/sha256.js';
 import { type SessionTravel, TRAVEL, type TravelRules } from '../session-travel.js';
 import { mergedRecord } from '../merged-record.js';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from '../session-store.js';
@@ -193,5 +193,5 @@ export class CookieStore implements SessionStore {
 
 /** Under another key than the session itself, so that a store which holds both never takes one for the other. */
 function revocationOf(id: string): string {
-  return createHash('sha256').update(`revoked: ${id}`).digest('hex');
+  return sha256(`revoked: ${id}`);
 }
