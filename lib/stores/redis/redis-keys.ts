@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256 } from '../../util/sha256.js';
 
 const ID = /^[0-9a-f]{64}$/;
 
@@ -50,8 +50,4 @@ export class RedisKeys {
       .filter((key) => key.startsWith(ahead) && shape.test(key.slice(ahead.length)))
       .map((key) => key.slice(this.#clientPrefix.length));
   }
-}
-
-function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
 }
