@@ -19,14 +19,14 @@ export class MigratingStore implements SessionStore {
   readonly clear: SessionStore['clear'];
   readonly sweep: SessionStore['sweep'];
 
-  /** @param patience how long an operation waits for another on the same session, in milliseconds. */
+  /** @param maxWait how long an operation waits for another on the same session, in milliseconds. */
   constructor(
     to: SessionStore,
     from: SessionStore,
     quiet: Promise<void> = Promise.resolve(),
-    patience = Infinity,
+    maxWait = Infinity,
   ) {
-    this.#queues = new SerialQueues(patience);
+    this.#queues = new SerialQueues(maxWait);
     this.to = to;
     this.from = from;
     this.#quiet = quiet;

@@ -5,16 +5,16 @@
 export class Deadlines {
   readonly #milliseconds: number;
   /** The ends of a list, in the order of addition. */
-  #first: Deadline | undefined;
-  #last: Deadline | undefined;
+  #first: PendingDeadline | undefined;
+  #last: PendingDeadline | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(milliseconds: number) {
     this.#milliseconds = milliseconds;
   }
 
-  add(late: () => void): Deadline {
-    const added: Deadline = {
+  add(late: () => void): PendingDeadline {
+    const added: PendingDeadline = {
       at: performance.now() + this.#milliseconds,
       late,
       waits: true,
@@ -29,7 +29,7 @@ export class Deadlines {
   }
 
   /** Whether it was still waiting. */
-  delete(deadline: Deadline): boolean {
+  delete(deadline: PendingDeadline): boolean {
     if (!deadline.waits) return false;
     const { previous, next } = deadline;
     deadline.waits = false;
@@ -59,10 +59,10 @@ export class Deadlines {
 }
 
 /** One that waits, linked to those before and after it: no hashing, and nothing left behind. */
-export interface Deadline {
+export interface PendingDeadline {
   readonly at: number;
   readonly late: () => void;
   waits: boolean;
-  previous: Deadline | undefined;
-  next: Deadline | undefined;
+  previous: PendingDeadline | undefined;
+  next: PendingDeadline | undefined;
 }

@@ -1,11 +1,11 @@
 /** Runs asynchronous steps one after the other. The first runs at once. */
 export class SerialQueue {
-  readonly #patience: number;
+  readonly #maxWait: number;
   #last: Promise<void> | undefined;
 
-  /** @param patience how long a step waits for the one before it, in milliseconds. One that hangs does not hold up all. */
-  constructor(patience = Infinity) {
-    this.#patience = patience;
+  /** @param maxWait how long a step waits for the one before it, in milliseconds. One that hangs does not hold up all. */
+  constructor(maxWait = Infinity) {
+    this.#maxWait = maxWait;
   }
 
   /** True while a step is running or waiting. */
@@ -25,7 +25,7 @@ export class SerialQueue {
     let end = (): void => {};
     const last = new Promise<void>((resolve) => (end = resolve));
     this.#last = last;
-    const turn = before ? this.#patiently(before).then(step) : step();
+    const turn = before ? this.#atMost(before).then(step) : step();
     const done = (): void => {
       if (this.#last === last) this.#last = undefined;
       end();
@@ -34,10 +34,10 @@ export class SerialQueue {
     return turn;
   }
 
-  #patiently(before: Promise<void>): Promise<void> {
-    if (this.#patience === Infinity) return before;
+  #atMost(before: Promise<void>): Promise<void> {
+    if (this.#maxWait === Infinity) return before;
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, this.#patience);
+      const timer = setTimeout(resolve, this.#maxWait);
       void before.then(() => {
         clearTimeout(timer);
         resolve();
@@ -48,17 +48,17 @@ export class SerialQueue {
 
 /** A {@link SerialQueue} for each key: the steps of different keys do not wait for each other. */
 export class SerialQueues {
-  readonly #patience: number;
+  readonly #maxWait: number;
   readonly #queues = new Map<string, SerialQueue>();
 
-  /** @param patience see {@link SerialQueue} */
-  constructor(patience = Infinity) {
-    this.#patience = patience;
+  /** @param maxWait see {@link SerialQueue} */
+  constructor(maxWait = Infinity) {
+    this.#maxWait = maxWait;
   }
 
   /** Runs the step when those before it under the same key are done, however they ended. */
   run<T>(key: string, step: () => Promise<T>): Promise<T> {
-    const queue = this.#queues.get(key) ?? new SerialQueue(this.#patience);
+    const queue = this.#queues.get(key) ?? new SerialQueue(this.#maxWait);
     this.#queues.set(key, queue);
     const turn = queue.run(step);
     const done = (): void => {
