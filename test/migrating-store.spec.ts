@@ -300,7 +300,7 @@ describe('two stores as one', () => {
       const held = old.hold(first as keyof typeof underWay);
       const begun = early();
       await held.reached;
-      const outcome = late(new MigratingStore(fresh, old, present.quiet()));
+      const outcome = late(new MigratingStore(fresh, old, present.idle()));
       await new Promise(setImmediate);
       held.release();
       return [await begun, await outcome];
@@ -309,25 +309,25 @@ describe('two stores as one', () => {
   });
 });
 
-describe('quiet', () => {
+describe('idle', () => {
   it('comes at once where nothing is under way, and otherwise when all of it has ended, however', async () => {
     const store = new HeldStore(undefined, clock.read);
     const bounded = new BoundedStore(store, 60_000, () => {});
-    await bounded.quiet();
+    await bounded.idle();
     const [one, two] = [store.hold('load'), store.hold('load')];
     const loads = [bounded.load(ID, () => {}), bounded.load(ID, () => {})];
-    let isQuiet = false;
-    const quiet = bounded.quiet().then(() => (isQuiet = true));
-    const other = bounded.quiet();
+    let isIdle = false;
+    const idle = bounded.idle().then(() => (isIdle = true));
+    const other = bounded.idle();
     one.release();
     await loads[0];
     await new Promise(setImmediate);
-    expect(isQuiet).toBe(false);
+    expect(isIdle).toBe(false);
     two.release();
-    await Promise.all([quiet, other]);
+    await Promise.all([idle, other]);
     store.fail('load');
     await expect(bounded.load(ID, () => {})).rejects.toMatchObject({ operation: 'load' });
-    await bounded.quiet();
+    await bounded.idle();
   });
 
   it('is not deceived by an answer that comes after its time', async () => {
@@ -341,13 +341,13 @@ describe('quiet', () => {
       await jest.advanceTimersByTimeAsync(1000);
       expect(await loading).toMatchObject({ operation: 'load' });
       const committing = bounded.commit(ID, setting('a'));
-      let isQuiet = false;
-      const quiet = bounded.quiet().then(() => (isQuiet = true));
+      let isIdle = false;
+      const idle = bounded.idle().then(() => (isIdle = true));
       late.release();
       await jest.advanceTimersByTimeAsync(10);
-      expect(isQuiet).toBe(false);
+      expect(isIdle).toBe(false);
       held.release();
-      await Promise.all([committing, quiet]);
+      await Promise.all([committing, idle]);
     } finally {
       jest.useRealTimers();
     }
@@ -358,7 +358,7 @@ describe('quiet', () => {
     store.hang('load');
     const bounded = new BoundedStore(store, 20, () => {});
     const loading = bounded.load(ID, () => {}).catch((error: unknown) => error);
-    await bounded.quiet();
+    await bounded.idle();
     expect(await loading).toMatchObject({ operation: 'load' });
   });
 });

@@ -114,18 +114,18 @@ export class SessionManager implements OnApplicationShutdown {
 
   /** How many live sessions there are. */
   count(): Promise<number> {
-    return this.#runtime.store.power('count');
+    return this.#runtime.store.administer('count');
   }
 
   /** Ends every session. */
   async clear(): Promise<void> {
-    await this.#runtime.store.power('clear');
+    await this.#runtime.store.administer('clear');
     this.#runtime.manyEnded();
   }
 
   /** Removes expired records now; how many there were. */
   sweep(): Promise<number> {
-    return this.#runtime.store.power('sweep');
+    return this.#runtime.store.administer('sweep');
   }
 
   /** The store in use. */

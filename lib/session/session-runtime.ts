@@ -66,9 +66,9 @@ export class SessionRuntime {
     const present = this.#store;
     // One that sessions move back to is not also one that they come from.
     const others = migrate ? [...storesIn(present.store)].filter((other) => other !== store) : [];
-    const quiet = present.quiet();
+    const idle = present.idle();
     const chain = [store, ...others].reduceRight(
-      (from, to) => new MigratingStore(to, from, quiet, this.#storeTimeout),
+      (from, to) => new MigratingStore(to, from, idle, this.#storeTimeout),
     );
     this.#store = this.#put(chain);
     this.#used.add(store);

@@ -18,8 +18,8 @@ const DESTROYED = [true, false] as const;
  */
 export class BoundedStore {
   readonly #deadlines: Deadlines;
-  #underWay = 0;
-  readonly #quiet: (() => void)[] = [];
+  #pending = 0;
+  readonly #idleListeners: (() => void)[] = [];
 
   constructor(
     readonly store: SessionStore,
@@ -70,14 +70,14 @@ export class BoundedStore {
   }
 
   /** Settles when what is under way has ended, or should have. */
-  async quiet(): Promise<void> {
-    if (this.#underWay > 0) await new Promise<void>((resolve) => this.#quiet.push(resolve));
+  async idle(): Promise<void> {
+    if (this.#pending > 0) await new Promise<void>((resolve) => this.#idleListeners.push(resolve));
   }
 
   /** The administrative powers may walk the whole store, so no timeout bounds them. */
-  async power(name: 'count' | 'sweep'): Promise<number>;
-  async power(name: 'clear'): Promise<void>;
-  async power(name: 'count' | 'sweep' | 'clear'): Promise<number | void> {
+  async administer(name: 'count' | 'sweep'): Promise<number>;
+  async administer(name: 'clear'): Promise<void>;
+  async administer(name: 'count' | 'sweep' | 'clear'): Promise<number | void> {
     if (!this.store[name]) throw new SessionStoreUnsupportedError(this.store, name);
     try {
       return await this.store[name]();
@@ -88,11 +88,11 @@ export class BoundedStore {
 
   #bounded<T>(operation: string, run: () => Promise<T>, answers?: readonly unknown[]): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#underWay++;
+      this.#pending++;
       // The first outcome counts. What comes after the timeout comes too late to matter, or to be logged.
       const conclude = (): boolean => {
         if (!this.#deadlines.delete(deadline)) return false;
-        if (--this.#underWay === 0) for (const settle of this.#quiet.splice(0)) settle();
+        if (--this.#pending === 0) for (const settle of this.#idleListeners.splice(0)) settle();
         return true;
       };
       const fail = (cause: unknown): void => {

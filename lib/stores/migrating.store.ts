@@ -6,14 +6,14 @@ import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './se
  * moved when it is next asked for, whatever the operation; what ends, ends in both.
  *
  * What is done to one session is done in turns, so that a move never overlaps with a commit or a logout of this
- * process. Nothing moves before `quiet`, when the operations that the old store was still busy with have ended.
+ * process. Nothing moves before `fromIdle`, when the operations that the old store was still busy with have ended.
  */
 export class MigratingStore implements SessionStore {
   readonly #queues: SerialQueues;
 
   readonly to: SessionStore;
   readonly from: SessionStore;
-  readonly #quiet: Promise<void>;
+  readonly #fromIdle: Promise<void>;
   readonly listByUser: SessionStore['listByUser'];
   readonly count: SessionStore['count'];
   readonly clear: SessionStore['clear'];
@@ -23,13 +23,13 @@ export class MigratingStore implements SessionStore {
   constructor(
     to: SessionStore,
     from: SessionStore,
-    quiet: Promise<void> = Promise.resolve(),
+    fromIdle: Promise<void> = Promise.resolve(),
     maxWait = Infinity,
   ) {
     this.#queues = new SerialQueues(maxWait);
     this.to = to;
     this.from = from;
-    this.#quiet = quiet;
+    this.#fromIdle = fromIdle;
     // What both can do, the two together can.
     if (to.listByUser && from.listByUser) this.listByUser = (userId) => this.#listByUser(userId);
     if (to.count && from.count) this.count = () => this.#sum('count');
@@ -87,7 +87,7 @@ export class MigratingStore implements SessionStore {
 
   /** The copy is made before the original goes: whatever fails in between, the session is still there. */
   async #move(id: string, report?: (why: DeadRecord) => void): Promise<SessionRecord | undefined> {
-    await this.#quiet;
+    await this.#fromIdle;
     const record = await this.from.load(id, report);
     if (!record) return undefined;
     if (this.to.adopt) {
