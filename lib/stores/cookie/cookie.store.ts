@@ -93,7 +93,7 @@ export class CookieStore implements SessionStore {
 
   /** Takes what fits into the cookies. */
   async adopt(id: string, record: SessionRecord): Promise<void> {
-    this.#held.receive(id, { ...record, fields: new Map(record.fields) });
+    this.#held.adopt(id, { ...record, fields: new Map(record.fields) });
   }
 
   async create(id: string, record: SessionRecord): Promise<'created' | 'exists'> {
@@ -101,7 +101,7 @@ export class CookieStore implements SessionStore {
     const { expiresAt, createdAt, lastAccessedAt, userId } = record;
     const created = { createdAt, lastAccessedAt, expiresAt, userId, fields: new Map(record.fields) };
     this.#held.room.require(created);
-    if (this.#held.hasEnded(id)) await this.#revive(id);
+    if (this.#held.hasEnded(id)) await this.#reopen(id);
     this.#held.hold(id, created);
     return 'created';
   }
@@ -171,8 +171,8 @@ export class CookieStore implements SessionStore {
   }
 
   /** An id that ended and is created once more. */
-  async #revive(id: string): Promise<void> {
-    this.#held.revive(id);
+  async #reopen(id: string): Promise<void> {
+    this.#held.reopen(id);
     await this.revocations?.destroy(revocationOf(id));
   }
 

@@ -49,16 +49,16 @@ export class HeldSessions {
    * @param record makes one with the limits of this process.
    * @param knownUntil when the cookie says that it expires.
    */
-  admit(id: string, record: () => SessionRecord, savedAt: number, knownUntil?: number): void {
+  receive(id: string, record: () => SessionRecord, savedAt: number, knownUntil?: number): void {
     const held = this.get(id);
     if ((held && held.savedAt >= savedAt) || this.hasEnded(id)) return;
-    const admitted = record();
-    this.#held.set(id, { record: admitted, savedAt, knownUntil: knownUntil ?? admitted.expiresAt }, this.now);
+    const received = record();
+    this.#held.set(id, { record: received, savedAt, knownUntil: knownUntil ?? received.expiresAt }, this.now);
   }
 
   /** A session comes from another store, if it fits into the cookies. A cookie that was made of it since is newer. */
-  receive(id: string, record: SessionRecord): void {
-    if (this.room.fits(record)) this.admit(id, () => record, 0);
+  adopt(id: string, record: SessionRecord): void {
+    if (this.room.fits(record)) this.receive(id, () => record, 0);
   }
 
   /** A session was changed, and is later than what it was changed from. */
@@ -92,7 +92,7 @@ export class HeldSessions {
   }
 
   /** An id that ended is created once more. */
-  revive(id: string): void {
+  reopen(id: string): void {
     this.#ended.delete(id);
   }
 }

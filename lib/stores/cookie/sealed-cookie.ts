@@ -20,7 +20,7 @@ import { decodeRecord, encodeRecord, type SealedRecord } from './sealed-record.j
 const SKEW = 60_000;
 
 /** How many of the last cookies to remember. */
-const REMEMBERED = 4096;
+const CACHED = 4096;
 
 /** What was sealed into a cookie, whose it is, and how it was opened. */
 interface Content extends SealedRecord, Identity {
@@ -50,7 +50,7 @@ export class SealedCookie implements SessionTravel {
   readonly #rules: TravelRules;
   readonly #sealer: Sealer;
   /** What was in the last cookies that were opened or sealed, so that a browser's next request costs no decryption. */
-  readonly #opened = new BoundedCache<Content>(REMEMBERED);
+  readonly #opened = new BoundedCache<Content>(CACHED);
 
   constructor(store: SealingStore, held: HeldSessions, rules: TravelRules) {
     this.endNeedsCookie = !store.revocations;
@@ -75,7 +75,7 @@ export class SealedCookie implements SessionTravel {
       ...record,
       expiresAt: Math.min(record.expiresAt, savedAt + maxAge, record.createdAt + absoluteMaxAge),
     });
-    this.#held.admit(id, limited, savedAt, record.expiresAt);
+    this.#held.receive(id, limited, savedAt, record.expiresAt);
     return { id, secret, travel: this, outdated };
   }
 
@@ -87,7 +87,7 @@ export class SealedCookie implements SessionTravel {
     const { id } = identity;
     if (record) {
       if (this.#held.hasEnded(id)) return [];
-      if (!this.#held.get(id)) this.#held.receive(id, record());
+      if (!this.#held.get(id)) this.#held.adopt(id, record());
     }
     // One that does not fit into cookies has stayed in the store that it was to be moved from.
     const held = this.#held.get(id);
@@ -95,7 +95,7 @@ export class SealedCookie implements SessionTravel {
   }
 
   restore(session: Whole): void {
-    if (!this.#held.get(session.id)) this.#held.admit(session.id, () => session.record(), 0);
+    if (!this.#held.get(session.id)) this.#held.receive(session.id, () => session.record(), 0);
   }
 
   require(power: 'find' | 'revoke'): void {
@@ -110,7 +110,7 @@ export class SealedCookie implements SessionTravel {
     // The cookie before this one is superseded: no request brings it any more.
     if (held.sealedAs) this.#opened.delete(held.sealedAs);
     held.sealedAs = endOf(value);
-    this.#remember({ name, value, id, secret, savedAt, record, outdated: false });
+    this.#cache({ name, value, id, secret, savedAt, record, outdated: false });
     return value;
   }
 
@@ -120,10 +120,10 @@ export class SealedCookie implements SessionTravel {
     const opened = this.#sealer.open(name, value);
     const sealed = opened && decodeRecord(opened.text);
     if (!sealed) return undefined;
-    return this.#remember({ ...sealed, name, value, id: publicId(sealed.secret), outdated: opened.outdated });
+    return this.#cache({ ...sealed, name, value, id: publicId(sealed.secret), outdated: opened.outdated });
   }
 
-  #remember(content: Content): Content {
+  #cache(content: Content): Content {
     this.#opened.set(endOf(content.value), content);
     return content;
   }
