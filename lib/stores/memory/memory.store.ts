@@ -76,7 +76,7 @@ export class MemoryStore implements SessionStore {
     if (this.#live(id)) return 'exists';
     this.#startSweeping();
     // Ends: each turn removes one.
-    while (this.#sessions.size >= this.maxSessions) this.#remove(this.#dispensable());
+    while (this.#sessions.size >= this.maxSessions) this.#remove(this.#nextToEvict());
     this.#add(id, record);
     return 'created';
   }
@@ -109,11 +109,11 @@ export class MemoryStore implements SessionStore {
     entry.texts = texts;
     entry.lastAccessedAt = lastAccessedAt;
     if (userId !== undefined && userId !== entry.userId) {
-      this.#unlist(entry);
+      this.#removeFromIndex(entry);
       this.#queueOf(entry).remove(entry);
       entry.userId = userId ?? undefined;
       this.#queueOf(entry).add(entry);
-      this.#list(entry);
+      this.#addToIndex(entry);
     }
     if (expiresAt !== entry.expiresAt) {
       entry.expiresAt = expiresAt;
@@ -185,13 +185,13 @@ export class MemoryStore implements SessionStore {
     const entry: Entry = { id, createdAt, lastAccessedAt, expiresAt, userId, names, texts, position: 0 };
     this.#sessions.set(id, entry);
     this.#queueOf(entry).add(entry);
-    this.#list(entry);
+    this.#addToIndex(entry);
   }
 
   #remove(entry: Entry): void {
     this.#sessions.delete(entry.id);
     this.#queueOf(entry).remove(entry);
-    this.#unlist(entry);
+    this.#removeFromIndex(entry);
   }
 
   /** Asked for before `userId` changes, and again after it. */
@@ -200,13 +200,13 @@ export class MemoryStore implements SessionStore {
   }
 
   /** Who makes room; there is somebody. */
-  #dispensable(): Entry {
+  #nextToEvict(): Entry {
     const user = this.#users.first;
     if (user && user.expiresAt <= this.#clock()) return user;
     return (this.#visitors.first ?? user) as Entry;
   }
 
-  #list(entry: Entry): void {
+  #addToIndex(entry: Entry): void {
     if (entry.userId === undefined) return;
     const others = this.#byUser.get(entry.userId);
     if (others === undefined) this.#byUser.set(entry.userId, entry);
@@ -214,7 +214,7 @@ export class MemoryStore implements SessionStore {
     else this.#byUser.set(entry.userId, new Set([others, entry]));
   }
 
-  #unlist(entry: Entry): void {
+  #removeFromIndex(entry: Entry): void {
     if (entry.userId === undefined) return;
     const others = this.#byUser.get(entry.userId);
     if (others instanceof Set) others.delete(entry);

@@ -1,7 +1,7 @@
 import type { SessionDelta } from '../session-store.js';
 
 /** Between the texts of a session: JSON text never holds a line feed of its own. */
-const BETWEEN = '\n';
+const SEPARATOR = '\n';
 
 /** How many sets of names are known at a time; sessions of one application have few. */
 const MOST_SHAPES = 1000;
@@ -24,8 +24,8 @@ export class FieldPacker {
 
   pack(fields: ReadonlyMap<string, string>): PackedFields {
     const texts = [...fields.values()];
-    const apart = texts.some((text) => text.includes(BETWEEN));
-    return { names: this.#shared([...fields.keys()]), texts: apart ? texts : texts.join(BETWEEN) };
+    const separate = texts.some((text) => text.includes(SEPARATOR));
+    return { names: this.#shared([...fields.keys()]), texts: separate ? texts : texts.join(SEPARATOR) };
   }
 
   /** What a delta makes of them. Most change what is there, and then the names stay as they are. */
@@ -38,20 +38,20 @@ export class FieldPacker {
       return this.pack(fields);
     }
     if (set.size === 0) return packed;
-    let apart = typeof packed.texts !== 'string';
-    const texts = typeof packed.texts === 'string' ? packed.texts.split(BETWEEN) : [...packed.texts];
+    let separate = typeof packed.texts !== 'string';
+    const texts = typeof packed.texts === 'string' ? packed.texts.split(SEPARATOR) : [...packed.texts];
     for (const [name, text] of set) {
       texts[names.indexOf(name)] = text;
-      apart ||= text.includes(BETWEEN);
+      separate ||= text.includes(SEPARATOR);
     }
-    return { names, texts: apart ? texts : texts.join(BETWEEN) };
+    return { names, texts: separate ? texts : texts.join(SEPARATOR) };
   }
 
   /** A Map of the caller's own. */
   unpack({ names, texts }: PackedFields): Map<string, string> {
     const fields = new Map<string, string>();
     if (names.length === 0) return fields;
-    const list = typeof texts === 'string' ? texts.split(BETWEEN) : texts;
+    const list = typeof texts === 'string' ? texts.split(SEPARATOR) : texts;
     for (let index = 0; index < names.length; index++) fields.set(names[index], list[index]);
     return fields;
   }
