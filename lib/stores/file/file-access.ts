@@ -2,7 +2,7 @@ import { accessSync, chmodSync, constants, type Dirent, lstatSync, mkdirSync, re
 import { chmod, lstat, mkdir, open, readdir, rename, rm, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { SessionConfigurationError } from '../../errors.js';
-import { thisHolder } from './file-holder.js';
+import { processTag } from './process-tag.js';
 import { checkParents, refuseDirectory } from './file-parents.js';
 
 /** The largest document that is read or written, in bytes. */
@@ -156,7 +156,7 @@ export async function syncFolder(path: string): Promise<void> {
 
 /** In the same folder, so that a rename is all it takes; named by its maker, so that others know a stray. */
 async function writeTemporary(path: string, bytes: Buffer, durable: boolean): Promise<string> {
-  const temporary = `${path}.${thisHolder()}.${temporaries++}.tmp`;
+  const temporary = `${path}.${processTag()}.${temporaries++}.tmp`;
   const file = await open(temporary, 'wx', 0o600);
   try {
     try {

@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { SerialQueues } from '../../util/serial-queue.js';
 import { failedWith, makeFolder } from './file-access.js';
-import { hasDied, thisHolder } from './file-holder.js';
+import { hasDied, processTag } from './process-tag.js';
 
 // A lock is a symbolic link to nothing whose text names its holder: made, with its text, by one system call that
 // one process wins, so there is no lock that does not say whose it is.
@@ -69,12 +69,12 @@ async function breakLock(path: string, lock: string, holder: string, deadline: n
 
 /** Only our own: while this process stood still, one on another host may have taken it for dead. */
 async function release(path: string): Promise<void> {
-  if ((await holderOf(path)) === thisHolder()) await unlink(path);
+  if ((await holderOf(path)) === processTag()) await unlink(path);
 }
 
 async function place(path: string): Promise<boolean> {
   try {
-    await symlink(thisHolder(), path);
+    await symlink(processTag(), path);
     return true;
   } catch (error) {
     // Once for each folder, so it may as well be for good.

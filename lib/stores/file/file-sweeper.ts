@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { removeEntry } from './file-access.js';
-import { hasDied } from './file-holder.js';
+import { hasDied } from './process-tag.js';
 import { breakIfDead, LOCK_SUFFIX } from './file-lock.js';
 import { DOCUMENT, type FileSessions, isDead, isOf, SHARDS } from './file-sessions.js';
 import { everyMilliseconds } from '../../util/background-timer.js';

@@ -4,7 +4,7 @@ import { lstat, readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 
 /** How old the trace of a process must be, in milliseconds, before it counts as dead where nobody can look. */
-const PATIENCE = 10_000;
+const DEAD_AFTER = 10_000;
 
 let ours: string | undefined;
 
@@ -14,7 +14,7 @@ let ours: string | undefined;
  * It stays below 60 bytes, because ext4 then keeps it in the inode of a symbolic link: a lock needs no room, and a
  * session can be destroyed on a full disk.
  */
-export function thisHolder(): string {
+export function processTag(): string {
   ours ??= [
     digest(scopeOfPids()),
     process.pid,
@@ -30,9 +30,9 @@ export function thisHolder(): string {
  * elsewhere, of other hosts and containers, and of what is no holder's text, a trace of ten seconds is a dead one's.
  */
 export async function hasDied(holder: string, trace: string): Promise<boolean> {
-  if (holder === thisHolder()) return false;
+  if (holder === processTag()) return false;
   const [host, pid, start] = holder.split('.');
-  const [ourHost, ourPid, ourStart] = thisHolder().split('.');
+  const [ourHost, ourPid, ourStart] = processTag().split('.');
   const anotherThread = pid === ourPid && start === ourStart;
   if (host === ourHost && /^[1-9]\d*$/.test(pid) && !anotherThread) {
     if (!exists(Number(pid))) return true;
@@ -43,7 +43,7 @@ export async function hasDied(holder: string, trace: string): Promise<boolean> {
     ({ mtimeMs }) => Date.now() - mtimeMs,
     () => 0,
   );
-  return age > PATIENCE;
+  return age > DEAD_AFTER;
 }
 
 /** Within which a pid means something: this boot of this host, and the container. */
