@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import type { DeadRecord, SessionDelta, SessionRecord } from 'nest-session';
 import { SolidbStore, type SolidbStoreOptions } from '../lib/stores/solidb/index.js';
-import { TimeBudget } from '../lib/stores/solidb/time-budget.js';
+import { Deadline } from '../lib/stores/solidb/deadline.js';
 import { reply } from './support/solidb-faults.mjs';
 import { type Exchange, type ProfileName, SolidbServer } from './support/solidb-server.mjs';
 
@@ -340,9 +340,9 @@ it('work that is shared and fails when nobody has time left for it is not a reje
   const unheard: unknown[] = [];
   const note = (reason: unknown): void => void unheard.push(reason);
   process.on('unhandledRejection', note);
-  const budget = new TimeBudget(1);
-  if (!budget.signal.aborted) await once(budget.signal, 'abort');
-  await expect(budget.wait(Promise.reject(new Error('failed')))).rejects.toThrow('no answer within 1 ms');
+  const deadline = new Deadline(1);
+  if (!deadline.signal.aborted) await once(deadline.signal, 'abort');
+  await expect(deadline.wait(Promise.reject(new Error('failed')))).rejects.toThrow('no answer within 1 ms');
   await new Promise((resolve) => setImmediate(resolve));
   process.off('unhandledRejection', note);
   expect(unheard).toEqual([]);

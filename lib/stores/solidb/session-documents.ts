@@ -4,8 +4,8 @@ import type { DeadRecord, SessionRecord } from '../session-store.js';
 import { documentOf, ENDED, type SessionDocument, sessionIn } from './session-document.js';
 import type { SolidbCollection, Written } from './solidb-collection.js';
 import type { ResolvedSolidbOptions } from './solidb-options.js';
-import type { SolidbReadiness } from './solidb-readiness.js';
-import { TimeBudget } from './time-budget.js';
+import type { SolidbCapabilities } from './solidb-capabilities.js';
+import { Deadline } from './deadline.js';
 
 /** A document as it was when it was read. */
 interface Seen extends Written {
@@ -27,36 +27,36 @@ const AGAIN = Symbol('again');
 export class SessionDocuments {
   readonly #queues = new SerialQueues();
   // What a request has read it mostly writes to, and the revision tells whether it is still so: no second look.
-  readonly #recent = new BoundedCache<Seen>(500, 5000);
+  readonly #seen = new BoundedCache<Seen>(500, 5000);
 
   constructor(
     private readonly collection: SolidbCollection,
-    private readonly readiness: SolidbReadiness,
+    private readonly capabilities: SolidbCapabilities,
     private readonly options: ResolvedSolidbOptions,
   ) {}
 
   /** A record of the caller's own, or why there is none; undefined if there is no document. */
-  async read(id: string, budget: TimeBudget): Promise<Seen['session'] | undefined> {
-    const session = (await this.#look(id, budget))?.session;
+  async read(id: string, deadline: Deadline): Promise<Seen['session'] | undefined> {
+    const session = (await this.#look(id, deadline))?.session;
     return typeof session === 'object' ? { ...session, fields: new Map(session.fields) } : session;
   }
 
   /** Stores a new session; false if a live one is there. */
-  create(id: string, record: SessionRecord, budget: TimeBudget): Promise<boolean> {
+  create(id: string, record: SessionRecord, deadline: Deadline): Promise<boolean> {
     const document = documentOf(record);
-    return this.#inTurn(id, budget, async (compareAndSet) => {
+    return this.#inTurn(id, deadline, async (compareAndSet) => {
       // Where an insertion overwrites, one has to look first.
-      const before = compareAndSet ? undefined : await this.#look(id, budget);
-      const inserted = before ? 'taken' : await this.collection.insert(id, document, budget);
+      const before = compareAndSet ? undefined : await this.#look(id, deadline);
+      const inserted = before ? 'taken' : await this.collection.insert(id, document, deadline);
       if (typeof inserted === 'object') return true;
       if (inserted === 'no collection') {
-        this.readiness.forget();
+        this.capabilities.forget();
         return AGAIN;
       }
-      const there = before ?? (await this.#look(id, budget));
+      const there = before ?? (await this.#look(id, deadline));
       if (!there) return AGAIN;
       if (typeof there.session === 'object') return false;
-      const written = await this.collection.update(id, there.revision, document, budget);
+      const written = await this.collection.update(id, there.revision, document, deadline);
       return typeof written === 'object' || AGAIN;
     });
   }
@@ -64,20 +64,20 @@ export class SessionDocuments {
   /** Changes a live session; false if there is none. `change` is asked again when another change came first. */
   write(
     id: string,
-    budget: TimeBudget,
+    deadline: Deadline,
     change: (record: SessionRecord) => Change | Promise<Change>,
   ): Promise<boolean> {
-    return this.#inTurn(id, budget, async (compareAndSet) => {
-      const seen = (compareAndSet && this.#remembered(id)) || (await this.#look(id, budget));
+    return this.#inTurn(id, deadline, async (compareAndSet) => {
+      const seen = (compareAndSet && this.#cached(id)) || (await this.#look(id, deadline));
       if (typeof seen?.session !== 'object') return false;
       const made = await change(seen.session);
       const fields = made === 'ended' ? ENDED : made.fields;
-      const written = await this.collection.update(id, seen.revision, fields, budget);
-      this.#recent.delete(id);
+      const written = await this.collection.update(id, seen.revision, fields, deadline);
+      this.#seen.delete(id);
       if (written === 'changed') return AGAIN;
       if (written === 'missing') return false;
-      if (made === 'ended') await this.#delete(id, budget);
-      else this.#remember(id, { revision: written.revision, session: made.record });
+      if (made === 'ended') await this.#delete(id, deadline);
+      else this.#cache(id, { revision: written.revision, session: made.record });
       return true;
     });
   }
@@ -95,46 +95,46 @@ export class SessionDocuments {
   async move(
     id: string,
     newId: string,
-    budget: TimeBudget,
+    deadline: Deadline,
     change: (record: SessionRecord) => SessionRecord,
   ): Promise<boolean> {
     let copy: Written | undefined;
     let begun = false;
     try {
-      const moved = await this.write(id, budget, async (record) => {
+      const moved = await this.write(id, deadline, async (record) => {
         begun = true;
-        copy = await this.#copy(newId, copy, documentOf(change(record)), budget);
+        copy = await this.#copy(newId, copy, documentOf(change(record)), deadline);
         return 'ended' as const;
       });
-      if (begun && !moved) await this.#delete(newId, budget);
+      if (begun && !moved) await this.#delete(newId, deadline);
       return moved;
     } catch (error) {
-      if (begun) void this.#delete(newId, new TimeBudget(this.options.timeout));
+      if (begun) void this.#delete(newId, new Deadline(this.options.timeout));
       throw error;
     }
   }
 
   /** Ends a session that is no good any more and says why it was not; undefined if it has ended or has been extended. */
-  bury(id: string, budget: TimeBudget): Promise<DeadRecord | undefined> {
-    return this.#inTurn(id, budget, async () => {
-      const seen = await this.#look(id, budget);
+  endDead(id: string, deadline: Deadline): Promise<DeadRecord | undefined> {
+    return this.#inTurn(id, deadline, async () => {
+      const seen = await this.#look(id, deadline);
       if (!seen || typeof seen.session === 'object' || seen.session === 'ended') return undefined;
-      const written = await this.collection.update(id, seen.revision, ENDED, budget);
+      const written = await this.collection.update(id, seen.revision, ENDED, deadline);
       if (written === 'changed') return AGAIN;
       if (written === 'missing') return undefined;
-      await this.#delete(id, budget);
+      await this.#delete(id, deadline);
       return seen.session;
     });
   }
 
   #inTurn<T>(
     id: string,
-    budget: TimeBudget,
+    deadline: Deadline,
     attempt: (compareAndSet: boolean) => Promise<T | typeof AGAIN>,
   ): Promise<T> {
     return this.#queues.run(id, async () => {
       for (let attempts = 0; attempts < MOST_ATTEMPTS; attempts++) {
-        const { compareAndSet } = await this.readiness.powers(budget);
+        const { compareAndSet } = await this.capabilities.get(deadline);
         const outcome = await attempt(compareAndSet);
         if (outcome !== AGAIN) return outcome;
       }
@@ -142,35 +142,35 @@ export class SessionDocuments {
     });
   }
 
-  async #look(id: string, budget: TimeBudget): Promise<Seen | undefined> {
-    const found = await this.collection.get(id, budget);
+  async #look(id: string, deadline: Deadline): Promise<Seen | undefined> {
+    const found = await this.collection.get(id, deadline);
     const seen = found && { revision: found.revision, session: sessionIn(found.body, this.options.clock()) };
-    if (typeof seen?.session === 'object') this.#remember(id, seen);
-    else this.#recent.delete(id);
+    if (typeof seen?.session === 'object') this.#cache(id, seen);
+    else this.#seen.delete(id);
     return seen;
   }
 
-  #remember(id: string, seen: Seen): void {
-    this.#recent.set(id, seen, this.options.clock());
+  #cache(id: string, seen: Seen): void {
+    this.#seen.set(id, seen, this.options.clock());
   }
 
-  #remembered(id: string): Seen | undefined {
+  #cached(id: string): Seen | undefined {
     const now = this.options.clock();
-    const seen = this.#recent.get(id, now);
+    const seen = this.#seen.get(id, now);
     return typeof seen?.session === 'object' && seen.session.expiresAt > now ? seen : undefined;
   }
 
-  async #copy(id: string, before: Written | undefined, document: SessionDocument, budget: TimeBudget) {
+  async #copy(id: string, before: Written | undefined, document: SessionDocument, deadline: Deadline) {
     const written = before
-      ? await this.collection.update(id, before.revision, document, budget)
-      : await this.collection.insert(id, document, budget);
+      ? await this.collection.update(id, before.revision, document, deadline)
+      : await this.collection.insert(id, document, deadline);
     if (written === 'taken' || written === 'changed') throw new Error(`Session id ${id} is in use.`);
     // Where the collection has vanished under it, the session to be moved has too, as the next write will find.
     return typeof written === 'object' ? written : undefined;
   }
 
   /** Of what has ended, or is known to nobody. A failure leaves garbage, and what has been done is done. */
-  async #delete(id: string, budget: TimeBudget): Promise<void> {
-    await this.collection.delete(id, budget).catch(() => {});
+  async #delete(id: string, deadline: Deadline): Promise<void> {
+    await this.collection.delete(id, deadline).catch(() => {});
   }
 }

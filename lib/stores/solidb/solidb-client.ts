@@ -1,8 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { readJson } from './json-answer.js';
-import { LoginRefusedError, SharedToken, type Token } from './shared-token.js';
+import { LoginRefusedError, TokenCache, type Token } from './token-cache.js';
 import type { ResolvedSolidbOptions, SolidbCredentials } from './solidb-options.js';
-import { TimeBudget } from './time-budget.js';
+import { Deadline } from './deadline.js';
 
 /** What the server made of a request: the body of a success, or the name of its error. */
 export interface Answer {
@@ -32,7 +32,7 @@ export class SolidbClient {
   readonly #url: string;
   readonly #fetch: typeof fetch;
   readonly #credentials: SolidbCredentials;
-  readonly #token: SharedToken | undefined;
+  readonly #token: TokenCache | undefined;
   #pausedUntil = 0;
 
   constructor({ url, fetch, credentials, timeout }: ResolvedSolidbOptions) {
@@ -40,24 +40,24 @@ export class SolidbClient {
     this.#fetch = fetch;
     this.#credentials = credentials;
     if (credentials && 'username' in credentials) {
-      this.#token = new SharedToken(() => this.#login(credentials, new TimeBudget(timeout)));
+      this.#token = new TokenCache(() => this.#login(credentials, new Deadline(timeout)));
     }
   }
 
-  async request(request: Request, budget: TimeBudget): Promise<Answer> {
+  async request(request: Request, deadline: Deadline): Promise<Answer> {
     try {
-      return await this.#authorized(request, budget);
+      return await this.#authorized(request, deadline);
     } catch (error) {
-      throw this.#unavailable(error, budget);
+      throw this.#unavailable(error, deadline);
     }
   }
 
-  async #authorized(request: Request, budget: TimeBudget): Promise<Answer> {
-    const token = await this.#token?.get(budget);
-    let answer = await this.#exchange(request, this.#authorization(token), budget);
+  async #authorized(request: Request, deadline: Deadline): Promise<Answer> {
+    const token = await this.#token?.get(deadline);
+    let answer = await this.#exchange(request, this.#authorization(token), deadline);
     if (answer.status === 401 && token) {
-      const other = await this.#token?.after(token, budget);
-      if (other) answer = await this.#exchange(request, this.#authorization(other), budget);
+      const other = await this.#token?.after(token, deadline);
+      if (other) answer = await this.#exchange(request, this.#authorization(other), deadline);
       if (other && answer.status === 401) this.#token?.drop(other);
     }
     if (answer.status === 401) {
@@ -76,11 +76,11 @@ export class SolidbClient {
       : {};
   }
 
-  async #login(body: object, budget: TimeBudget): Promise<string> {
+  async #login(body: object, deadline: Deadline): Promise<string> {
     const { status, body: given } = await this.#exchange(
       { method: 'POST', path: '/auth/login', body },
       {},
-      budget,
+      deadline,
     );
     if (status !== 200)
       throw new LoginRefusedError(`it refused the login (${status}). See to username and password`);
@@ -91,10 +91,10 @@ export class SolidbClient {
   }
 
   /** One request and its answer; again when the server asked to be asked later, and there is time. */
-  async #exchange(request: Request, headers: Record<string, string>, budget: TimeBudget): Promise<Answer> {
+  async #exchange(request: Request, headers: Record<string, string>, deadline: Deadline): Promise<Answer> {
     const { method, path, body, revision } = request;
     for (;;) {
-      await this.#untilWelcome(budget);
+      await this.#waitForRateLimit(deadline);
       const response = await this.#fetch(this.#url + path, {
         method,
         headers: {
@@ -106,7 +106,7 @@ export class SolidbClient {
         body: body && JSON.stringify(body),
         // Wherever it leads, the credentials and the sessions are not for there.
         redirect: 'manual',
-        signal: budget.signal,
+        signal: deadline.signal,
       });
       if (response.status !== 429) return answerOf(response);
       await response.body?.cancel();
@@ -116,23 +116,23 @@ export class SolidbClient {
   }
 
   /** A rate limit is for all requests alike: while it holds, none is sent to be refused and counted. */
-  async #untilWelcome(budget: TimeBudget): Promise<void> {
-    for (let wait = this.#wait; wait > 0; wait = this.#wait) {
-      if (wait > budget.left) {
+  async #waitForRateLimit(deadline: Deadline): Promise<void> {
+    for (let wait = this.#pauseLeft; wait > 0; wait = this.#pauseLeft) {
+      if (wait > deadline.left) {
         throw new Error(
           `it gets too many requests (429) and takes none for ${Math.ceil(wait / 1000)} s. ` +
             'Raise SOLIDB_API_RATE_LIMIT on the server',
         );
       }
-      await pause(wait, undefined, { signal: budget.signal });
+      await pause(wait, undefined, { signal: deadline.signal });
     }
   }
 
-  get #wait(): number {
+  get #pauseLeft(): number {
     return this.#pausedUntil - performance.now();
   }
 
-  #unavailable(error: unknown, { signal, milliseconds }: TimeBudget): Error {
+  #unavailable(error: unknown, { signal, milliseconds }: Deadline): Error {
     const { message, cause } = error as Error & { cause?: Error & { code?: string } };
     // fetch says no more than that it failed; why is in the cause.
     const reason = signal.aborted

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Answer, Request, SolidbClient } from './solidb-client.js';
 import type { ResolvedSolidbOptions } from './solidb-options.js';
-import type { TimeBudget } from './time-budget.js';
+import type { Deadline } from './deadline.js';
 
 /** A document under its key, as it was when it was read. */
 export interface Found {
@@ -27,8 +27,8 @@ export class SolidbCollection {
     this.#name = collection;
   }
 
-  async get(key: string, budget: TimeBudget): Promise<Found | undefined> {
-    const answer = await this.#ask({ method: 'GET', path: this.#documents(key) }, budget);
+  async get(key: string, deadline: Deadline): Promise<Found | undefined> {
+    const answer = await this.#ask({ method: 'GET', path: this.#documents(key) }, deadline);
     return isMissing(answer) ? undefined : { ...written(answer, key), body: answer.body };
   }
 
@@ -36,10 +36,10 @@ export class SolidbCollection {
   async insert(
     key: string,
     document: object,
-    budget: TimeBudget,
+    deadline: Deadline,
   ): Promise<Written | 'taken' | 'no collection'> {
     const body = { _key: key, ...document };
-    const answer = await this.#ask({ method: 'POST', path: this.#documents(), body }, budget, 409);
+    const answer = await this.#ask({ method: 'POST', path: this.#documents(), body }, deadline, 409);
     if (answer.status === 409) return 'taken';
     return isMissing(answer) ? 'no collection' : written(answer, key);
   }
@@ -49,37 +49,37 @@ export class SolidbCollection {
     key: string,
     revision: string,
     fields: object,
-    budget: TimeBudget,
+    deadline: Deadline,
   ): Promise<Written | 'changed' | 'missing'> {
     const request: Request = { method: 'PUT', path: this.#documents(key), body: fields, revision };
-    const answer = await this.#ask(request, budget, 409);
+    const answer = await this.#ask(request, deadline, 409);
     if (answer.status === 409) return 'changed';
     return isMissing(answer) ? 'missing' : written(answer, key);
   }
 
-  async delete(key: string, budget: TimeBudget): Promise<void> {
-    await this.#ask({ method: 'DELETE', path: this.#documents(key) }, budget);
+  async delete(key: string, deadline: Deadline): Promise<void> {
+    await this.#ask({ method: 'DELETE', path: this.#documents(key) }, deadline);
   }
 
   /** Removes all documents, one or many. */
-  async truncate(budget: TimeBudget): Promise<void> {
-    await this.#ask({ method: 'PUT', path: `${this.#database}/collection/${this.#name}/truncate` }, budget);
+  async truncate(deadline: Deadline): Promise<void> {
+    await this.#ask({ method: 'PUT', path: `${this.#database}/collection/${this.#name}/truncate` }, deadline);
   }
 
   /** How many documents pass the filter. */
-  async count(filter: string, bindVars: object, budget: TimeBudget): Promise<number> {
+  async count(filter: string, bindVars: object, deadline: Deadline): Promise<number> {
     const [total = 0] = await this.#query(
       filter,
       'COLLECT WITH COUNT INTO total RETURN total',
       bindVars,
-      budget,
+      deadline,
     );
     return numberOf(total);
   }
 
   /** The keys of the documents that pass the filter. */
-  async keys(filter: string, bindVars: object, budget: TimeBudget): Promise<string[]> {
-    const keys = await this.#query(filter, 'RETURN d._key', bindVars, budget);
+  async keys(filter: string, bindVars: object, deadline: Deadline): Promise<string[]> {
+    const keys = await this.#query(filter, 'RETURN d._key', bindVars, deadline);
     return keys.map(String);
   }
 
@@ -87,51 +87,51 @@ export class SolidbCollection {
    * Removes the documents that match and says how many; undefined if it stopped half-way, as 0.10 does when one of them
    * vanishes meanwhile.
    */
-  async removeWhere(filter: string, bindVars: object, budget: TimeBudget): Promise<number | undefined> {
-    const answer = await this.#cursor(`FILTER ${filter} REMOVE d IN ${this.#name}`, bindVars, budget);
+  async removeWhere(filter: string, bindVars: object, deadline: Deadline): Promise<number | undefined> {
+    const answer = await this.#cursor(`FILTER ${filter} REMOVE d IN ${this.#name}`, bindVars, deadline);
     if (answer.error === 'DocumentNotFound') return undefined;
     return isMissing(answer) ? 0 : numberOf(answer.body.deleted);
   }
 
   /** Makes the database and the collection, whichever is missing, and an index by user. */
-  async make(budget: TimeBudget): Promise<void> {
+  async make(deadline: Deadline): Promise<void> {
     const body = { name: this.#name };
     const collection: Request = { method: 'POST', path: `${this.#database}/collection`, body };
-    if (isMissing(await this.#ask(collection, budget, 409))) {
+    if (isMissing(await this.#ask(collection, deadline, 409))) {
       const name = this.#database.slice(this.#database.lastIndexOf('/') + 1);
-      await this.#ask({ method: 'POST', path: '/_api/database', body: { name } }, budget, 409);
-      await this.#ask(collection, budget, 409);
+      await this.#ask({ method: 'POST', path: '/_api/database', body: { name } }, deadline, 409);
+      await this.#ask(collection, deadline, 409);
     }
     // Listing works without. There is none of expires_at: older servers end an index range after 1000 documents.
     const index = { name: 'session_user', fields: ['user_id'], type: 'persistent', unique: false };
     await this.#ask(
       { method: 'POST', path: `${this.#database}/index/${this.#name}`, body: index },
-      budget,
+      deadline,
       400,
       409,
     );
   }
 
   /** Has the server delete documents some seconds after the instant in `field`, in seconds. */
-  async expireBy(field: string, seconds: number, budget: TimeBudget): Promise<void> {
+  async expireBy(field: string, seconds: number, deadline: Deadline): Promise<void> {
     const body = { name: 'session_expiry', field, expire_after_seconds: seconds };
     // 400 says that it is there already.
-    await this.#ask({ method: 'POST', path: `${this.#database}/ttl/${this.#name}`, body }, budget, 400);
+    await this.#ask({ method: 'POST', path: `${this.#database}/ttl/${this.#name}`, body }, deadline, 400);
   }
 
   /**
    * What a query returns for each `d` of the collection that passes the filter. SoliDB 0.10 keeps results for a minute
    * without looking at the database again, whatever it is told, so no two queries are alike.
    */
-  async #query(filter: string, result: string, bindVars: object, budget: TimeBudget): Promise<unknown[]> {
-    const unlike = { ...bindVars, unlike: randomUUID() };
-    const answer = await this.#cursor(`FILTER ${filter} AND d._key != @unlike ${result}`, unlike, budget);
+  async #query(filter: string, result: string, bindVars: object, deadline: Deadline): Promise<unknown[]> {
+    const nonce = { ...bindVars, nonce: randomUUID() };
+    const answer = await this.#cursor(`FILTER ${filter} AND d._key != @nonce ${result}`, nonce, deadline);
     if (isMissing(answer)) return [];
     const rows = [...rowsOf(answer)];
     for (let { has_more, id } = answer.body; has_more === true;) {
       const next = await this.#ask(
         { method: 'PUT', path: `/_api/cursor/${encodeURIComponent(String(id))}` },
-        budget,
+        deadline,
       );
       if (isMissing(next)) throw new Error('SoliDB dropped a query before all of its results were read.');
       rows.push(...rowsOf(next));
@@ -140,14 +140,14 @@ export class SolidbCollection {
     return rows;
   }
 
-  #cursor(clauses: string, bindVars: object, budget: TimeBudget): Promise<Answer> {
+  #cursor(clauses: string, bindVars: object, deadline: Deadline): Promise<Answer> {
     const body = { query: `FOR d IN ${this.#name} ${clauses}`, bindVars, cache: false };
-    return this.#ask({ method: 'POST', path: `${this.#database}/cursor`, body }, budget);
+    return this.#ask({ method: 'POST', path: `${this.#database}/cursor`, body }, deadline);
   }
 
   /** An answer that has a meaning here: a success, something missing, or a refusal that is `expected`. */
-  async #ask(request: Request, budget: TimeBudget, ...expected: number[]): Promise<Answer> {
-    const answer = await this.client.request(request, budget);
+  async #ask(request: Request, deadline: Deadline, ...expected: number[]): Promise<Answer> {
+    const answer = await this.client.request(request, deadline);
     const { status, error } = answer;
     if (status < 300 || isMissing(answer) || (error && expected.includes(status))) return answer;
     throw new Error(`SoliDB answered ${request.method} ${request.path} with ${status} ${error ?? ''}.`);

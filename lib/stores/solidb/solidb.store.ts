@@ -10,8 +10,8 @@ import {
   resolveSolidbOptions,
   type SolidbStoreOptions,
 } from './solidb-options.js';
-import { SolidbReadiness } from './solidb-readiness.js';
-import { TimeBudget } from './time-budget.js';
+import { SolidbCapabilities } from './solidb-capabilities.js';
+import { Deadline } from './deadline.js';
 import { everyMilliseconds } from '../../util/background-timer.js';
 
 /** A query may walk all sessions; the server gives it 30 s. In milliseconds. */
@@ -47,7 +47,7 @@ const LIVE = 'd.expires_at > @now';
 export class SolidbStore implements SessionStore {
   readonly #options: ResolvedSolidbOptions;
   readonly #collection: SolidbCollection;
-  readonly #readiness: SolidbReadiness;
+  readonly #capabilities: SolidbCapabilities;
   readonly #sessions: SessionDocuments;
   readonly #logger = new Logger('SolidbStore');
   #sweeper: NodeJS.Timeout | undefined;
@@ -57,27 +57,27 @@ export class SolidbStore implements SessionStore {
   constructor(options: SolidbStoreOptions) {
     this.#options = resolveSolidbOptions(options);
     this.#collection = new SolidbCollection(new SolidbClient(this.#options), this.#options);
-    this.#readiness = new SolidbReadiness(this.#collection, this.#options);
-    this.#sessions = new SessionDocuments(this.#collection, this.#readiness, this.#options);
+    this.#capabilities = new SolidbCapabilities(this.#collection, this.#options);
+    this.#sessions = new SessionDocuments(this.#collection, this.#capabilities, this.#options);
   }
 
   async create(id: string, record: SessionRecord): Promise<'created' | 'exists'> {
     this.#startSweeping();
-    return (await this.#sessions.create(id, record, this.#budget())) ? 'created' : 'exists';
+    return (await this.#sessions.create(id, record, this.#deadline())) ? 'created' : 'exists';
   }
 
   async load(id: string, report?: (why: DeadRecord) => void): Promise<SessionRecord | undefined> {
-    const budget = this.#budget();
-    const session = await this.#sessions.read(id, budget);
+    const deadline = this.#deadline();
+    const session = await this.#sessions.read(id, deadline);
     if (typeof session !== 'string') return session;
     // Whoever ends it reports it, and it may have been extended in the meantime.
-    const why = session === 'ended' ? undefined : await this.#sessions.bury(id, budget);
+    const why = session === 'ended' ? undefined : await this.#sessions.endDead(id, deadline);
     if (why) report?.(why);
     return undefined;
   }
 
   async touch(id: string, expiresAt: number): Promise<'saved' | 'gone'> {
-    const touched = await this.#sessions.write(id, this.#budget(), (record) => ({
+    const touched = await this.#sessions.write(id, this.#deadline(), (record) => ({
       record: { ...record, expiresAt },
       fields: expiryOf(expiresAt),
     }));
@@ -85,7 +85,7 @@ export class SolidbStore implements SessionStore {
   }
 
   async commit(id: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
-    const saved = await this.#sessions.write(id, this.#budget(), (current) => {
+    const saved = await this.#sessions.write(id, this.#deadline(), (current) => {
       const record = mergedRecord(current, delta);
       return { record, fields: documentOf(record) };
     });
@@ -93,18 +93,18 @@ export class SolidbStore implements SessionStore {
   }
 
   async rotate(id: string, newId: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
-    const moved = await this.#sessions.move(id, newId, this.#budget(), (record) =>
+    const moved = await this.#sessions.move(id, newId, this.#deadline(), (record) =>
       mergedRecord(record, delta),
     );
     return moved ? 'saved' : 'gone';
   }
 
   destroy(id: string): Promise<boolean> {
-    return this.#sessions.write(id, this.#budget(), () => 'ended');
+    return this.#sessions.write(id, this.#deadline(), () => 'ended');
   }
 
   async listByUser(userId: string): Promise<Map<string, SessionRecord>> {
-    const budget = this.#budget();
+    const deadline = this.#deadline();
     const bindVars = { user: userId, now: this.#now };
     const sessions = new Map<string, SessionRecord>();
     const seen = new Set<string>();
@@ -112,12 +112,12 @@ export class SolidbStore implements SessionStore {
     // after MOST_ROUNDS, of which each is about what moved during the one before.
     for (let round = 0, missed = true; missed && round < MOST_ROUNDS; round++) {
       missed = false;
-      const found = await this.#collection.keys(`d.user_id == @user AND ${LIVE}`, bindVars, budget);
+      const found = await this.#collection.keys(`d.user_id == @user AND ${LIVE}`, bindVars, deadline);
       const ids = found.filter((id) => !seen.has(id) && seen.add(id));
       // A query may answer from a cache or an index that is behind; a document under its key is not.
       for (let first = 0; first < ids.length; first += READ_AT_ONCE) {
         const some = ids.slice(first, first + READ_AT_ONCE);
-        const read = await Promise.all(some.map((id) => this.#sessions.read(id, budget)));
+        const read = await Promise.all(some.map((id) => this.#sessions.read(id, deadline)));
         for (const [index, session] of read.entries()) {
           if (typeof session === 'object' && session.userId === userId) sessions.set(some[index], session);
           else missed = true;
@@ -128,11 +128,11 @@ export class SolidbStore implements SessionStore {
   }
 
   count(): Promise<number> {
-    return this.#collection.count(LIVE, { now: this.#now }, new TimeBudget(QUERY_TIME));
+    return this.#collection.count(LIVE, { now: this.#now }, new Deadline(QUERY_TIME));
   }
 
   clear(): Promise<void> {
-    return this.#collection.truncate(new TimeBudget(QUERY_TIME));
+    return this.#collection.truncate(new Deadline(QUERY_TIME));
   }
 
   sweep(): Promise<number> {
@@ -141,7 +141,7 @@ export class SolidbStore implements SessionStore {
 
   async ping(): Promise<void> {
     // A key that no session has: the answer says that the server is there and takes the credentials.
-    await this.#collection.get('ping', this.#budget());
+    await this.#collection.get('ping', this.#deadline());
   }
 
   async close(): Promise<void> {
@@ -155,15 +155,15 @@ export class SolidbStore implements SessionStore {
     return this.#options.clock();
   }
 
-  #budget(): TimeBudget {
-    return new TimeBudget(this.#options.timeout);
+  #deadline(): Deadline {
+    return new Deadline(this.#options.timeout);
   }
 
   async #removeExpired(now: number): Promise<number> {
     const end = now + 1;
     let removed = 0;
     for (let interrupted = 0; interrupted < 3;) {
-      const count = await this.#collection.removeWhere(EXPIRED, { end }, new TimeBudget(QUERY_TIME));
+      const count = await this.#collection.removeWhere(EXPIRED, { end }, new Deadline(QUERY_TIME));
       if (count === undefined) interrupted++;
       else removed += count;
       if (count !== undefined && count < QUERY_RANGE) break;
@@ -180,7 +180,7 @@ export class SolidbStore implements SessionStore {
 
   async #sweepQuietly(): Promise<void> {
     try {
-      const { expires } = await this.#readiness.powers(this.#budget());
+      const { expires } = await this.#capabilities.get(this.#deadline());
       if (!expires) await this.#removeExpired(this.#now - GRACE);
     } catch (error) {
       this.#logger.warn(

@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import type { SolidbCollection } from './solidb-collection.js';
 import type { ResolvedSolidbOptions } from './solidb-options.js';
-import { TimeBudget } from './time-budget.js';
+import { Deadline } from './deadline.js';
 
 /** For how long a TTL index leaves a session after its end, in seconds: the server's clock may be ahead of ours. */
 const TTL_GRACE = 60;
@@ -11,7 +11,7 @@ const TTL_GRACE = 60;
 const PROBE = { probe: true };
 
 /** What the server can do. */
-export interface Powers {
+export interface Capabilities {
   /** Whether it writes on condition of a revision, and never over a document when it is to create one: SoliDB 1.2. */
   readonly compareAndSet: boolean;
   /** Whether it deletes expired sessions by itself. */
@@ -22,33 +22,33 @@ export interface Powers {
  * Makes the collection if it is missing and finds out what the server can do: before the first write, once for all
  * requests that wait for it, and again if it failed.
  */
-export class SolidbReadiness {
+export class SolidbCapabilities {
   readonly #sessions: SolidbCollection;
   readonly #options: ResolvedSolidbOptions;
   readonly #logger = new Logger('SolidbStore');
-  #powers: Powers | undefined;
-  #underWay: Promise<Powers> | undefined;
+  #capabilities: Capabilities | undefined;
+  #pending: Promise<Capabilities> | undefined;
 
   constructor(sessions: SolidbCollection, options: ResolvedSolidbOptions) {
     this.#sessions = sessions;
     this.#options = options;
   }
 
-  async powers(budget: TimeBudget): Promise<Powers> {
-    if (this.#powers) return this.#powers;
-    this.#underWay ??= this.#prepare(new TimeBudget(this.#options.timeout)).finally(
-      () => (this.#underWay = undefined),
+  async get(deadline: Deadline): Promise<Capabilities> {
+    if (this.#capabilities) return this.#capabilities;
+    this.#pending ??= this.#prepare(new Deadline(this.#options.timeout)).finally(
+      () => (this.#pending = undefined),
     );
-    return budget.wait(this.#underWay);
+    return deadline.wait(this.#pending);
   }
 
   /** The collection has vanished: it is made again before the next write. */
   forget(): void {
-    this.#powers = undefined;
+    this.#capabilities = undefined;
   }
 
-  async #prepare(budget: TimeBudget): Promise<Powers> {
-    const compareAndSet = await this.#probe(budget);
+  async #prepare(deadline: Deadline): Promise<Capabilities> {
+    const compareAndSet = await this.#probe(deadline);
     if (!compareAndSet) {
       this.#logger.warn(
         'This SoliDB server is older than 1.2 and cannot make a write depend on what it overwrites. Writes of one ' +
@@ -57,26 +57,26 @@ export class SolidbReadiness {
       );
     }
     const expires = this.#options.ttlIndex && compareAndSet;
-    if (expires) await this.#sessions.expireBy('purge_at', TTL_GRACE, budget);
+    if (expires) await this.#sessions.expireBy('purge_at', TTL_GRACE, deadline);
     else if (this.#options.ttlIndex) {
       this.#logger.warn(
         'SolidbStore ttlIndex is ignored: before SoliDB 1.2 it deletes sessions that were extended.',
       );
     }
-    return (this.#powers = { compareAndSet, expires });
+    return (this.#capabilities = { compareAndSet, expires });
   }
 
   /** No version is to be trusted, only what the server does: with a second document of a key, and with a wrong revision. */
-  async #probe(budget: TimeBudget): Promise<boolean> {
+  async #probe(deadline: Deadline): Promise<boolean> {
     const key = `probe-${randomUUID()}`;
-    const insert = () => this.#sessions.insert(key, PROBE, budget);
+    const insert = () => this.#sessions.insert(key, PROBE, deadline);
     if ((await insert()) === 'no collection') {
-      await this.#sessions.make(budget);
+      await this.#sessions.make(deadline);
       await insert();
     }
     const createsOnly = (await insert()) === 'taken';
-    const compares = (await this.#sessions.update(key, 'no such revision', PROBE, budget)) === 'changed';
-    await this.#sessions.delete(key, budget);
+    const compares = (await this.#sessions.update(key, 'no such revision', PROBE, deadline)) === 'changed';
+    await this.#sessions.delete(key, deadline);
     return createsOnly && compares;
   }
 }

@@ -1,5 +1,5 @@
 /** The time that one operation has for its requests, logins and waits together. */
-export class TimeBudget {
+export class Deadline {
   readonly signal: AbortSignal;
   readonly #end: number;
 

@@ -1,7 +1,7 @@
-import type { TimeBudget } from './time-budget.js';
+import type { Deadline } from './deadline.js';
 
 /** How long a refused login stands, in milliseconds. Each one costs the server an Argon2, and 20 a minute lock it. */
-const REFUSAL_STANDS = 10_000;
+const REFUSAL_TTL = 10_000;
 
 /** The server knows neither this user nor this password, or nobody may log in now. */
 export class LoginRefusedError extends Error {}
@@ -13,11 +13,11 @@ export interface Token {
 }
 
 /** The token of a login that all requests share: however many need one, they log in once. */
-export class SharedToken {
+export class TokenCache {
   readonly #login: () => Promise<string>;
   #logins = 0;
   #token: Token | undefined;
-  #underWay: Promise<Token> | undefined;
+  #pending: Promise<Token> | undefined;
   #refusal: { readonly error: LoginRefusedError; readonly until: number } | undefined;
 
   /** @param login rejects with {@link LoginRefusedError} if trying again at once would be of no use. */
@@ -25,19 +25,19 @@ export class SharedToken {
     this.#login = login;
   }
 
-  async get(budget: TimeBudget): Promise<Token> {
+  async get(deadline: Deadline): Promise<Token> {
     if (this.#token) return this.#token;
-    this.#underWay ??= this.#renew().finally(() => (this.#underWay = undefined));
-    return budget.wait(this.#underWay);
+    this.#pending ??= this.#renew().finally(() => (this.#pending = undefined));
+    return deadline.wait(this.#pending);
   }
 
   /**
    * Another token, after the server took this one no more: tokens die with the server that signed them. Undefined if
    * another has been got and refused as well, so that many refusals at once lead to one login.
    */
-  async after(refused: Token, budget: TimeBudget): Promise<Token | undefined> {
+  async after(refused: Token, deadline: Deadline): Promise<Token | undefined> {
     this.drop(refused);
-    return this.#token || this.#logins === refused.login ? this.get(budget) : undefined;
+    return this.#token || this.#logins === refused.login ? this.get(deadline) : undefined;
   }
 
   /** Has the next request log in, unless another token is there already. */
@@ -52,7 +52,7 @@ export class SharedToken {
       return (this.#token = { text, login: ++this.#logins });
     } catch (error) {
       if (error instanceof LoginRefusedError) {
-        this.#refusal = { error, until: performance.now() + REFUSAL_STANDS };
+        this.#refusal = { error, until: performance.now() + REFUSAL_TTL };
       }
       throw error;
     }
