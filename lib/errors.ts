@@ -2,9 +2,9 @@ import { HttpException, HttpStatus } from '@nestjs/common';
 import { inspect } from 'node:util';
 
 /**
- * An option or environment variable that cannot be used; thrown at boot.
+ * An option or environment variable cannot be used. Thrown at boot.
  *
- * `option` names it; the message says what it got and what it takes. Secrets are described, never printed.
+ * `option` is its name. The message has the value that was given and the values that are accepted, but never a secret.
  */
 export class SessionConfigurationError extends Error {
   readonly code = 'E_SESSION_CONFIGURATION';
@@ -17,7 +17,7 @@ export class SessionConfigurationError extends Error {
     super(`Session option ${option}: ${problem}.`);
   }
 
-  /** The usual problem: `got` is not what the option `takes`. */
+  /** The error for a value `got` where the option accepts only what `takes` describes. */
   static value(option: string, got: unknown, takes: string): SessionConfigurationError {
     const shown = inspect(got, { depth: 0, breakLength: Infinity, maxStringLength: 80 });
     return new SessionConfigurationError(option, `got ${shown}, but it takes ${takes}`);
@@ -25,8 +25,8 @@ export class SessionConfigurationError extends Error {
 }
 
 /**
- * The store rejected or did not answer within `storeTimeout`: HTTP 503. `cause` is the store's own error, which is
- * logged and which the client is told nothing about.
+ * The store failed or did not answer within `storeTimeout`: HTTP 503. `cause` is the store's own error. It is logged
+ * and never sent to the client.
  */
 export class SessionStoreUnavailableException extends HttpException {
   readonly code = 'E_SESSION_STORE_UNAVAILABLE';
@@ -40,7 +40,7 @@ export class SessionStoreUnavailableException extends HttpException {
   }
 }
 
-/** A store was asked for something it cannot do, such as counting; the message names the store and the power. */
+/** A store lacks an optional method, such as `count()`. The message names the store and the method. */
 export class SessionStoreUnsupportedError extends Error {
   readonly code = 'E_SESSION_STORE_UNSUPPORTED';
   override readonly name = 'SessionStoreUnsupportedError';
@@ -54,16 +54,16 @@ export class SessionStoreUnsupportedError extends Error {
   }
 }
 
-/** A session is larger than its store can keep; `key` is the one that takes up most. Nothing of it was saved. */
+/** A session is larger than its store can keep. `key` is its largest key. The write saved nothing. */
 export class SessionTooLargeError extends Error {
   readonly code = 'E_SESSION_TOO_LARGE';
   override readonly name = 'SessionTooLargeError';
 
   constructor(
     readonly key: string,
-    /** Bytes, as it would have been kept. */
+    /** Size of the session in bytes, as the store would keep it. */
     readonly size: number,
-    /** Bytes that can be kept. */
+    /** Largest size that the store can keep, in bytes. */
     readonly limit: number,
     remedy: string,
   ) {
@@ -73,7 +73,7 @@ export class SessionTooLargeError extends Error {
   }
 }
 
-/** A value that JSON cannot hold. `key` is the session key, `path` leads to the value inside it. */
+/** JSON cannot hold a value. `key` is the session key; `path` leads to the value inside it. */
 export class SessionValueError extends Error {
   readonly code = 'E_SESSION_VALUE';
   override readonly name = 'SessionValueError';
@@ -93,11 +93,11 @@ export class SessionNotFoundError extends Error {
   override readonly name = 'SessionNotFoundError';
 
   constructor(readonly id: string) {
-    super(`There is no live session with the id ${id}. find() answers undefined instead of throwing.`);
+    super(`There is no live session with the id ${id}. find() returns undefined instead of throwing.`);
   }
 }
 
-/** The session was used where it cannot be: no request, no module, or headers that have left already. */
+/** The session was used where it cannot be: no request, no module, or headers that were already sent. */
 export class SessionUsageError extends Error {
   readonly code = 'E_SESSION_USAGE';
   override readonly name = 'SessionUsageError';

@@ -9,7 +9,7 @@ import type { SessionStore } from './stores/session-store.js';
 import { resolveOptions } from './options/resolved-options.js';
 import type { SessionCookieOptions, SessionModuleOptions } from './options/session-module-options.js';
 
-/** What each `SESSION_DRIVER` builds. The stores with a sub-path of their own are loaded when they are asked for. */
+/** Makes the store of each `SESSION_DRIVER`. One with a sub-path of its own is loaded when chosen. */
 const DRIVERS: Readonly<Record<string, () => SessionStore | Promise<SessionStore>>> = {
   memory: () => new MemoryStore(),
   file: () => new FileStore({ directory: variable('SESSION_FILE_DIRECTORY') }),
@@ -33,7 +33,7 @@ const DRIVERS: Readonly<Record<string, () => SessionStore | Promise<SessionStore
   },
 };
 
-/** Which variable each option comes from, so that an error names what the operator wrote. */
+/** The variable of each option. An error names the variable, because that is what the operator wrote. */
 const VARIABLES: Readonly<Record<string, string>> = {
   secret: 'SESSION_SECRET',
   maxAge: 'SESSION_MAX_AGE',
@@ -56,11 +56,11 @@ const VARIABLES: Readonly<Record<string, string>> = {
 };
 
 /**
- * The session's options from the environment, as a `@nestjs/config` namespace: what `SessionModule.forRoot()` uses
- * when it is given none, and what `SessionModule.forRootAsync(sessionConfig.asProvider())` takes.
+ * Reads the options from the environment, as a `@nestjs/config` namespace. `SessionModule.forRoot()` uses it when
+ * called without options. `SessionModule.forRootAsync(sessionConfig.asProvider())` takes it.
  *
  * An unknown driver or an unusable value throws {@link SessionConfigurationError} with the variable's name. Without
- * `SESSION_SECRET` a random one is used and a warning logged; under `NODE_ENV=production` the boot stops.
+ * `SESSION_SECRET`, a random secret is used and a warning is logged; under `NODE_ENV=production` the boot stops.
  */
 export const sessionConfig = registerAs('session', async (): Promise<SessionModuleOptions> => {
   const given = secrets();
@@ -71,7 +71,7 @@ export const sessionConfig = registerAs('session', async (): Promise<SessionModu
   });
   if (!given) {
     new Logger('SessionModule').warn(
-      'SESSION_SECRET is not set. Using a random one: every session ends when this process does.',
+      'SESSION_SECRET is not set. A random secret is used: every session ends when this process ends.',
     );
   }
   return options;
@@ -93,7 +93,7 @@ async function fromEnvironment(secret: string | string[]): Promise<SessionModule
   };
 }
 
-/** A variable's value; one that is set to nothing counts as not set. */
+/** The value of a variable. An empty value counts as not set. */
 function variable(name: string): string | undefined {
   return process.env[name]?.trim() || undefined;
 }
@@ -106,7 +106,7 @@ function secrets(): string | string[] | undefined {
   if (process.env.NODE_ENV === 'production') {
     throw new SessionConfigurationError(
       'SESSION_SECRET',
-      'it is not set. In production it must be: "openssl rand -base64 32" makes one',
+      'it is not set. In production it must be; make one with "openssl rand -base64 32"',
     );
   }
   return undefined;
@@ -137,7 +137,7 @@ function flag(name: string): boolean | 'auto' | undefined {
   }
 }
 
-/** Whatever is wrong with an option is wrong with the variable it came from. */
+/** Runs `read`. An error about an option is thrown again under the name of its variable. */
 async function inTermsOfVariables<T>(read: () => Promise<T>): Promise<T> {
   try {
     return await read();

@@ -12,7 +12,7 @@ import type { SessionModuleOptions } from './session-module-options.js';
 /** The injection token of the resolved options. */
 export const SESSION_OPTIONS = Symbol('SESSION_OPTIONS');
 
-/** {@link SessionModuleOptions} with defaults filled in, checked and frozen; times in milliseconds. */
+/** {@link SessionModuleOptions}, checked, frozen and with defaults. Times are in milliseconds. */
 export interface ResolvedSessionOptions {
   readonly secrets: readonly Buffer[];
   readonly store: SessionStore;
@@ -21,7 +21,7 @@ export interface ResolvedSessionOptions {
   readonly rolling: boolean;
   readonly idBytes: number;
   readonly cookie: ResolvedCookieOptions;
-  /** The JSON text of each default. */
+  /** The JSON text of each default, by session key. */
   readonly defaults: () => ReadonlyMap<string, string>;
   readonly auth: {
     readonly key: string;
@@ -34,7 +34,7 @@ export interface ResolvedSessionOptions {
   readonly clock: () => number;
 }
 
-/** The cookie's options, resolved: `hostPrefix` says whether the name of a Secure cookie gets `__Host-`. */
+/** {@link SessionModuleOptions.cookie}, resolved. */
 export interface ResolvedCookieOptions {
   readonly name: string;
   readonly path: string;
@@ -44,6 +44,7 @@ export interface ResolvedCookieOptions {
   readonly priority: 'low' | 'medium' | 'high' | undefined;
   readonly sameSite: 'lax' | 'strict' | 'none';
   readonly secure: boolean | 'auto';
+  /** True if the name of the cookie gets `__Host-` when the cookie is Secure. */
   readonly hostPrefix: boolean;
 }
 
@@ -54,14 +55,14 @@ export interface CsrfRules {
   readonly multipart: 'header' | 'same-origin';
 }
 
-/** What `CsrfGuard` asks for, resolved. */
+/** {@link SessionModuleOptions.csrf}, resolved. */
 export interface ResolvedCsrfOptions extends CsrfRules {
-  /** The readable cookie: none, by its usual name, or by this one. */
+  /** The cookie that scripts can read: `false` for none, `true` for its default name, or its name. */
   readonly cookie: boolean | string;
   readonly field: string;
 }
 
-/** Checks every option, once; the first that cannot be used throws {@link SessionConfigurationError}. */
+/** Checks every option. Throws {@link SessionConfigurationError} for the first that cannot be used. */
 export function resolveOptions(options: SessionModuleOptions): ResolvedSessionOptions {
   const given = section(options, '', [
     ...['secret', 'store', 'maxAge', 'absoluteMaxAge', 'rolling', 'idBytes', 'cookie', 'defaults', 'auth'],
@@ -111,7 +112,7 @@ function secrets(secret: SessionModuleOptions['secret'] | undefined): readonly B
   });
 }
 
-/** Something that can be called as a store is called. */
+/** Returns the store. Throws {@link SessionConfigurationError} if it lacks a method that every store must have. */
 export function checkedStore(given: SessionStore): SessionStore {
   const missing = (['create', 'load', 'touch', 'commit', 'rotate', 'destroy'] as const).find(
     (method) => typeof given?.[method] !== 'function',
@@ -156,7 +157,7 @@ function cookie(given: SessionModuleOptions['cookie']): ResolvedCookieOptions {
     throw SessionConfigurationError.value(
       'cookie.domain',
       domain,
-      'a host name; browsers refuse an address here',
+      'a host name; browsers refuse an IP address here',
     );
   }
   const sameSite = oneOf(options.sameSite ?? 'lax', 'cookie.sameSite', ['lax', 'strict', 'none']);

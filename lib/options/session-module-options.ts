@@ -1,28 +1,28 @@
 import type { SessionData } from './session-data.js';
 import type { SessionStore } from '../stores/session-store.js';
 
-/** What `SessionModule.forRoot()` takes. Times are seconds, or text such as `'500ms'`, `'30m'`, `'24h'`, `'7d'`. */
+/** Options of `SessionModule.forRoot()`. Times are seconds, or text such as `'500ms'`, `'30m'`, `'24h'`, `'7d'`. */
 export interface SessionModuleOptions {
   /**
-   * Signs the cookies: at least 32 bytes, random (`openssl rand -base64 32`). Of several, newest first, the first
-   * signs and all verify; a cookie signed by an older one is issued anew (ASVS 5.0 V11.2.2).
+   * Signs and seals the cookies. At least 32 random bytes (`openssl rand -base64 32`). In a list, the newest comes
+   * first: it signs, and all of them verify. A cookie signed by an older one is issued anew (ASVS 5.0 V11.2.2).
    */
   secret: string | Buffer | readonly (string | Buffer)[];
 
   /**
-   * Where sessions are kept.
+   * The store that keeps the sessions.
    * @default new MemoryStore()
    */
   store?: SessionStore;
 
   /**
-   * Idle lifetime: how long a session lasts after its last use (ASVS 5.0 V7.3.1).
+   * Idle lifetime: a session ends when it was not used for this time (ASVS 5.0 V7.3.1).
    * @default 86400 (24 hours)
    */
   maxAge?: number | string;
 
   /**
-   * Absolute lifetime, counted from the session's creation and never extended (ASVS 5.0 V7.3.2).
+   * Absolute lifetime since the session's creation. Never extended (ASVS 5.0 V7.3.2).
    * @default '30d'
    */
   absoluteMaxAge?: number | string;
@@ -43,26 +43,26 @@ export interface SessionModuleOptions {
   cookie?: SessionCookieOptions;
 
   /**
-   * What `get()` answers for a key that was never set; not stored until changed. A function is called once per
-   * request that needs it.
+   * Values that `get()` returns for keys that were never set. A default is not stored until it is changed. A
+   * function is called once per request that needs a default.
    */
   defaults?: Partial<SessionData> | (() => Partial<SessionData>);
 
-  /** Who is logged in, and what happens to those who are not. */
+  /** The key that holds the user's id, the login page, and how many sessions a user may have. */
   auth?: SessionAuthOptions;
 
-  /** Cross-site request forgery; see `CsrfGuard`. */
+  /** Protection against cross-site request forgery; see `CsrfGuard`. */
   csrf?: SessionCsrfOptions;
 
   /**
-   * When the store cannot be reached: `'throw'` answers 503. `'anonymous'` lets the request go on without its
-   * session: nothing it writes is kept, its cookie stays as it is, and logging in or out is still a 503.
+   * The response when the store cannot be reached. `'throw'`: 503. `'anonymous'`: the request goes on without its
+   * session. Its writes are lost, its cookie stays as it is, and a login or logout is still a 503.
    * @default 'throw'
    */
   onStoreError?: 'throw' | 'anonymous';
 
   /**
-   * How long the store may take before it counts as unreachable.
+   * Time after which a store that has not answered counts as unreachable.
    * @default 2
    */
   storeTimeout?: number | string;
@@ -74,7 +74,7 @@ export interface SessionModuleOptions {
   clock?: () => number;
 
   /**
-   * Whether every module can inject `SessionManager` without importing `SessionModule`.
+   * `true`: every module can inject `SessionManager` without importing `SessionModule`.
    * @default true
    */
   isGlobal?: boolean;
@@ -83,88 +83,89 @@ export interface SessionModuleOptions {
 /** The session cookie (RFC 6265bis). */
 export interface SessionCookieOptions {
   /**
-   * An RFC 9110 token.
+   * The name of the cookie: an RFC 9110 token.
    * @default 'session_id'
    */
   name?: string;
-  /** @default '/' */
+  /** The Path attribute. @default '/' */
   path?: string;
-  /** Sends the cookie to subdomains too. @default none: this host only */
+  /** The Domain attribute. With it, subdomains get the cookie too. @default none: this host only */
   domain?: string;
   /** Hides the cookie from scripts. @default true */
   httpOnly?: boolean;
-  /** CHIPS: a separate cookie for each top-level site; needs Secure. @default false */
+  /** CHIPS: a separate cookie for each top-level site. Needs Secure. @default false */
   partitioned?: boolean;
-  /** Which cookies Chromium evicts first. @default none */
+  /** The Priority attribute: Chromium evicts cookies of low priority first. @default none */
   priority?: 'low' | 'medium' | 'high';
-  /** `'none'` forces Secure. @default 'lax' */
+  /** The SameSite attribute. `'none'` makes the cookie Secure. @default 'lax' */
   sameSite?: 'lax' | 'strict' | 'none';
   /**
-   * `'auto'`: Secure when the request came over HTTPS, as the adapter sees it (trusted proxies included).
+   * The Secure attribute. `'auto'`: Secure if the request came over HTTPS, trusted proxies included.
    * @default true under NODE_ENV=production, otherwise 'auto'
    */
   secure?: boolean | 'auto';
   /**
-   * Whether the name starts with `__Host-`, which binds the cookie to this host over HTTPS (RFC 6265bis §4.1.3.2).
-   * `'auto'`: whenever the cookie is Secure, has Path=/ and no Domain. `true` makes it Secure.
+   * Adds `__Host-` to the name, which binds the cookie to this host over HTTPS (RFC 6265bis §4.1.3.2). `'auto'`:
+   * when the cookie is Secure, has Path=/ and no Domain. `true`: always, and the cookie is Secure. `false`: never.
    * @default 'auto'
    */
   hostPrefix?: boolean | 'auto';
 }
 
-/** How the session knows its user. */
+/** Options of login: see {@link SessionModuleOptions.auth}. */
 export interface SessionAuthOptions {
   /**
-   * The key whose value says who is logged in. Whoever writes a new value there gets a new session id.
+   * The session key that holds the id of the logged-in user. Writing another id there changes the session's id.
    * @default 'userId'
    */
   key?: keyof SessionData & string;
   /**
-   * Where `AuthenticatedGuard` sends browsers; a path of this site.
+   * The path of this site to which `AuthenticatedGuard` redirects browsers that are not logged in.
    * @default none: 401
    */
   loginPath?: string;
   /**
-   * How many sessions a user may have at once; with one more login, the one that logged in longest ago is revoked, and
-   * its browser told so by the flash message `error`. Needs a store with `listByUser()`.
+   * The number of sessions that a user may have at once. One more login ends the session that logged in longest ago.
+   * The flash message `error` then tells that session's browser. Needs a store with `listByUser()`.
    * @default no limit
    */
   maxSessionsPerUser?: number;
 }
 
-/** What `CsrfGuard` asks for. */
+/** Options of `CsrfGuard`. */
 export interface SessionCsrfOptions {
   /**
-   * `'both'`: the headers must not object and the token must be valid. `'auto'`: proof that one of our own pages sent
-   * the request is enough, otherwise the token decides. `'origin-only'`: no tokens; the headers must say something.
+   * `'both'`: the headers Sec-Fetch-Site and Origin must not name another site, and the token must be valid. `'auto'`:
+   * no token is needed if the headers say that a page of this origin sent the request. `'origin-only'`: no tokens; one
+   * of the headers must be there.
    * @default 'both'
    */
   mode?: 'both' | 'auto' | 'origin-only';
   /**
-   * Other origins whose requests the headers may name, such as `https://app.example.com`: scheme, host and port.
+   * Other origins that the headers may name: scheme, host and port, such as `https://app.example.com`.
    * @default []
    */
   trustedOrigins?: readonly string[];
   /**
-   * Hands the token to scripts in a cookie they can read: `true` calls it `XSRF-TOKEN`, or `__Host-XSRF-TOKEN` when
-   * it is Secure; text gives it a name. Transport only: the server never compares a cookie with a header.
+   * A cookie that gives the token to scripts. `true`: its name is `XSRF-TOKEN`, or `__Host-XSRF-TOKEN` when it is
+   * Secure. Text: its name. It only carries the token: the server never compares a cookie with a header.
    * @default false
    */
   cookie?: boolean | string;
   /**
-   * The field of a parsed body that holds the token.
+   * The field of the parsed body that holds the token.
    * @default '_csrf'
    */
   field?: string;
   /**
-   * A multipart body is not parsed yet when guards run. `'header'`: its token has to come in a header. `'same-origin'`:
-   * proof that one of our own pages sent it is accepted in the token's place.
+   * The check of multipart requests, whose body is not parsed yet when guards run. `'header'`: the token must come in
+   * a header. `'same-origin'`: headers that say that a page of this origin sent the request replace the token.
    * @default 'header'
    */
   multipart?: 'header' | 'same-origin';
 }
 
-/** What `forRootAsync({ useClass })` and `{ useExisting }` call. */
+/** A provider of options, for `forRootAsync({ useClass })` and `forRootAsync({ useExisting })`. */
 export interface SessionModuleOptionsFactory {
   createSessionOptions(): SessionModuleOptions | Promise<SessionModuleOptions>;
 }
