@@ -17,12 +17,12 @@ import { isLocalPath } from '../util/local-path.js';
 const PUBLIC = 'nest-session:public';
 
 /**
- * The longest page that is remembered, in characters. The single cookie of a `CookieStore` holds some 3 KB, and JSON in
- * UTF-8 takes two bytes at most for a character of a URL: so there is room for it, and for a third of a session beside it.
+ * The longest URL that is stored under `returnTo`, in characters. A character of a URL takes at most two bytes of JSON,
+ * so the URL takes at most two thirds of the 3 KB that one cookie of a `CookieStore` holds.
  */
-const LONGEST_PAGE = 1024;
+const MAX_RETURN_TO = 1024;
 
-const WHY = { expired: 'Session expired', elsewhere: SIGNED_OUT_ELSEWHERE };
+const MESSAGES = { expired: 'Session expired', elsewhere: SIGNED_OUT_ELSEWHERE };
 
 /**
  * Exempts a route, or a controller's routes, from an `AuthenticatedGuard` that is bound globally. Subclasses of the
@@ -34,11 +34,11 @@ export const Public = (): MethodDecorator & ClassDecorator => SetMetadata(PUBLIC
 export const RequireLogin = (): MethodDecorator & ClassDecorator => SetMetadata(PUBLIC, false);
 
 /**
- * Lets those in who are logged in.
+ * Accepts requests of logged-in users, and answers all others with 401.
  *
- * Everyone else gets 401, or, where `auth.loginPath` is set, browsers are redirected there: with the flash message
- * `error`, and with the page they asked for under the session key `returnTo`, if it is a path of this site of 1024
- * characters at most. A client whose Accept header names JSON and not HTML gets the 401 all the same. A store that cannot be reached is a 503: the guard fails closed.
+ * With `auth.loginPath`, it redirects browsers there instead. The flash message `error` says why. The session key
+ * `returnTo` holds the requested page, if it is a path of this site of at most 1024 characters. A client whose Accept
+ * header names JSON and not HTML still gets the 401. A store that cannot be reached is a 503: the guard fails closed.
  */
 @Injectable()
 export class AuthenticatedGuard implements CanActivate {
@@ -56,7 +56,7 @@ export class AuthenticatedGuard implements CanActivate {
     if (session.userId !== undefined) return true;
 
     const { ended } = RequestSession.transactionOf(session);
-    const message = ended ? WHY[ended] : 'Please login to continue';
+    const message = ended ? MESSAGES[ended] : 'Please login to continue';
     const { loginPath } = this.options.auth;
     const isPage = context.getType() === 'http' && !wantsJson(at.request.headers.accept);
     if (loginPath === undefined || !at.response || !isPage) {
@@ -65,13 +65,13 @@ export class AuthenticatedGuard implements CanActivate {
     session.flash.set('error', message);
     const reads = at.request.method === 'GET' || at.request.method === 'HEAD';
     const asked = at.request.originalUrl ?? at.request.url;
-    // Only a page can be gone back to: repeating a POST as a GET would ask for something else.
+    // Not after a POST: the login redirects with GET, which would request something else.
     if (reads && isLocalPath(asked) && asked !== loginPath) {
-      if (asked.length <= LONGEST_PAGE) session.set('returnTo', asked);
-      // Nor is the one before it: the login would lead to a page that was not asked for.
+      if (asked.length <= MAX_RETURN_TO) session.set('returnTo', asked);
+      // An older `returnTo` would lead the login to a page that was not requested.
       else session.delete('returnTo');
     }
-    // Any filter keeps a header and a status, so the redirect works whichever filter answers.
+    // Every exception filter keeps a header and the status, so the redirect works with any of them.
     at.response.setHeader('Location', loginPath);
     throw new LoginRequiredException(message, reads ? HttpStatus.FOUND : HttpStatus.SEE_OTHER, loginPath);
   }

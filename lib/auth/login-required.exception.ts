@@ -1,8 +1,8 @@
 import { HttpException, HttpStatus } from '@nestjs/common';
 
 /**
- * Nobody is logged in: 401, or, when `location` is given, a redirect there (302, and 303 after a method other
- * than GET or HEAD, RFC 9110 §15.4.4).
+ * The request is not logged in: 401. With `location`, a redirect there: 302, or 303 after a method other than GET or
+ * HEAD (RFC 9110 §15.4.4).
  */
 export class LoginRequiredException extends HttpException {
   readonly code = 'E_SESSION_LOGIN_REQUIRED';
