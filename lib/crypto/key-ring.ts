@@ -1,11 +1,11 @@
 import { createHmac, hkdfSync, type KeyObject, createSecretKey } from 'node:crypto';
 
-/** What a key is for. A key derived for one purpose is useless for another (ASVS 5.0 V9.2.2). */
+/** The purpose of a key. A key derived for one purpose is useless for another (ASVS 5.0 V9.2.2). */
 export type KeyPurpose = 'session-id' | 'session' | 'csrf' | 'csrf-visitor' | 'nonce';
 
 /**
- * The application's secrets, newest first. Each purpose gets keys of its own: HKDF-SHA256 (RFC 5869) over the
- * secret, no salt, info `nest-session/v1/<purpose>`, 32 bytes.
+ * Derives keys from the application's secrets, which are sorted newest first. Each purpose gets keys of its own:
+ * HKDF-SHA256 (RFC 5869) over the secret, no salt, info `nest-session/v1/<purpose>`, 32 bytes.
  */
 export class KeyRing {
   readonly #secrets: readonly Buffer[];
@@ -14,11 +14,12 @@ export class KeyRing {
     this.#secrets = secrets;
   }
 
+  /** One key for each secret, in the order of the secrets. */
   keysFor(purpose: KeyPurpose): readonly KeyObject[] {
     return this.#secrets.map((secret) => createSecretKey(derive(secret, purpose, 32)));
   }
 
-  /** Eight characters for each secret, to name it by; they tell nothing about it. */
+  /** The id of each secret: eight characters that reveal nothing about it. */
   get ids(): readonly string[] {
     return this.#secrets.map((secret) => derive(secret, 'key-id', 6).toString('base64url'));
   }

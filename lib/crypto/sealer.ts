@@ -2,7 +2,7 @@ import { createHmac, type KeyObject, randomBytes } from 'node:crypto';
 import type { KeyPurpose, KeyRing } from './key-ring.js';
 import { NONCE_BYTES, TAG_BYTES, Xaes256Gcm } from './xaes-256-gcm.js';
 
-/** What was sealed, and whether an older secret than the first did it. */
+/** The text of a sealed value. `outdated` is true if it was sealed with a secret other than the first. */
 export interface Opened {
   readonly text: string;
   readonly outdated: boolean;
@@ -14,8 +14,8 @@ export interface Opened {
  *     "1." <key id> "." base64url(nonce ‖ XAES-256-GCM(K, nonce, text, aad))
  *     aad = JSON ["nest-session", 1, <purpose>, <key id>, <cookie name>, <audience>]
  *
- * The version fixes the algorithm, the key id chooses the key, and the associated data keeps a value from being
- * accepted for another purpose, in another cookie, or by another audience. What does not open is nothing: there is no second way to read it.
+ * The version fixes the algorithm. The key id chooses the key. The associated data keeps a value from being accepted
+ * for another purpose, in another cookie or by another audience. A value that does not open is not read any other way.
  */
 export class Sealer {
   readonly #keys: ReadonlyMap<string, Xaes256Gcm>;
@@ -43,12 +43,13 @@ export class Sealer {
     return `1.${this.#first}.${Buffer.concat([nonce, sealed]).toString('base64url')}`;
   }
 
+  /** The text that `seal()` was given; undefined for any other value. */
   open(cookieName: string, value: string): Opened | undefined {
     const [, keyId, encoded] = /^1\.([A-Za-z0-9_-]{8})\.([A-Za-z0-9_-]{54,16384})$/.exec(value) ?? [];
     const key = keyId === undefined ? undefined : this.#keys.get(keyId);
     if (!key) return undefined;
     const bytes = Buffer.from(encoded, 'base64url');
-    // Many texts decode to the same bytes; only the one we would have written is ours.
+    // Several base64url texts decode to the same bytes. Only the one that `seal()` writes is accepted.
     if (bytes.toString('base64url') !== encoded || bytes.length < NONCE_BYTES + TAG_BYTES) return undefined;
     const plain = key.open(
       bytes.subarray(0, NONCE_BYTES),
@@ -59,9 +60,9 @@ export class Sealer {
   }
 
   /**
-   * The first 192 bits of HMAC-SHA256(K, 24 random bytes ‖ aad ‖ text), with K the key for `nonce`. The bytes are drawn
-   * now, and none are kept for later. Processes cloned from one snapshot still draw the same ones for a while, because
-   * OpenSSL's generator is cloned as well; aad and text make sure that under one nonce they only ever seal the same.
+   * The first 192 bits of HMAC-SHA256(K, 24 random bytes ‖ aad ‖ text), with K the key for `nonce`. The random bytes
+   * are drawn anew for each nonce. Processes cloned from one snapshot draw the same bytes for a while, because OpenSSL's
+   * generator is cloned too. With aad and text in the HMAC, equal nonces then mean equal texts.
    */
   #newNonce(associated: Buffer, plaintext: Buffer): Buffer {
     return createHmac('sha256', this.#nonceKey)

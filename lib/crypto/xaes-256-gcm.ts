@@ -1,13 +1,13 @@
 import { createCipheriv, createDecipheriv, type KeyObject } from 'node:crypto';
 
-/** Bytes of nonce: enough to choose each at random, for ever. */
+/** Bytes of a nonce: long enough for any number of random nonces. */
 export const NONCE_BYTES = 24;
-/** Bytes of authentication tag. */
+/** Bytes of an authentication tag. */
 export const TAG_BYTES = 16;
 
 /**
- * XAES-256-GCM (https://c2sp.org/XAES-256-GCM): AES-256-GCM under a key derived for each nonce, so that nonces of 192
- * bits may be random without a limit to how many messages a key seals.
+ * XAES-256-GCM (https://c2sp.org/XAES-256-GCM): AES-256-GCM with a key derived for each nonce. Nonces have 192 bits, so
+ * a key may seal any number of messages with random nonces.
  */
 export class Xaes256Gcm {
   readonly #key: KeyObject;
@@ -18,7 +18,7 @@ export class Xaes256Gcm {
     this.#k1 = doubled(aes(key, Buffer.alloc(16)));
   }
 
-  /** Ciphertext and tag. */
+  /** Returns the ciphertext followed by the tag. */
   seal(nonce: Buffer, plaintext: Buffer, aad: Buffer): Buffer {
     const cipher = createCipheriv('aes-256-gcm', this.#keyOf(nonce), nonce.subarray(12), {
       authTagLength: TAG_BYTES,
@@ -27,10 +27,10 @@ export class Xaes256Gcm {
     return Buffer.concat([cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);
   }
 
-  /** The plaintext, or undefined if a single bit is not what was sealed. */
+  /** Returns the plaintext; undefined if a single bit differs from what was sealed. */
   open(nonce: Buffer, sealed: Buffer, aad: Buffer): Buffer | undefined {
     if (sealed.length < TAG_BYTES) return undefined;
-    // Without authTagLength, node:crypto accepts tags cut down to four bytes.
+    // Without authTagLength, node:crypto accepts tags of only four bytes.
     const decipher = createDecipheriv('aes-256-gcm', this.#keyOf(nonce), nonce.subarray(12), {
       authTagLength: TAG_BYTES,
     });
@@ -43,7 +43,7 @@ export class Xaes256Gcm {
     }
   }
 
-  /** The key for the first half of the nonce: CMAC-based counter mode of SP 800-108, in the two blocks that XAES needs. */
+  /** The key for the first 12 bytes of the nonce: CMAC-based counter mode of SP 800-108, in two blocks. */
   #keyOf(nonce: Buffer): Buffer {
     const blocks = Buffer.alloc(32);
     blocks.set([0, 1, 0x58, 0]);
@@ -59,7 +59,7 @@ function aes(key: KeyObject, blocks: Buffer): Buffer {
   return createCipheriv('aes-256-ecb', key, null).setAutoPadding(false).update(blocks);
 }
 
-/** Doubling in GF(2^128), as CMAC does it. */
+/** Doubles a block in GF(2^128), as CMAC does. */
 function doubled(block: Buffer): Buffer {
   const result = Buffer.alloc(16);
   for (let index = 0; index < 16; index++) {
