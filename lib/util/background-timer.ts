@@ -1,14 +1,15 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
-// A timer keeps the asynchronous context it was made in, which is to be no request's.
+// A timer keeps the asynchronous context in which it was made. Made during a request, it would hold that request's
+// AsyncLocalStorage for good, so it is made in the context in which this module was loaded.
 const outsideRequests = AsyncLocalStorage.snapshot();
 
-/** Runs something every so many milliseconds. Does not keep the process alive. */
+/** Calls `run` every `interval` milliseconds. Does not keep the process alive. */
 export function everyMilliseconds(interval: number, run: () => void): NodeJS.Timeout {
   return outsideRequests(() => setInterval(run, interval)).unref();
 }
 
-/** Runs something once, after so many milliseconds. Does not keep the process alive. */
+/** Calls `run` once, after `delay` milliseconds. Does not keep the process alive. */
 export function afterMilliseconds(delay: number, run: () => void): NodeJS.Timeout {
   return outsideRequests(() => setTimeout(run, delay)).unref();
 }

@@ -1,22 +1,25 @@
 import { SessionConfigurationError } from '../errors.js';
 
-/** An RFC 9110 §5.6.2 token: what a cookie's name is made of. */
+/** An RFC 9110 §5.6.2 token, such as the name of a cookie. */
 export const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
-/** Text of a certain shape. */
+/** Returns text that matches `shape`; throws {@link SessionConfigurationError} for any other value. */
 export function text(value: unknown, option: string, shape: RegExp, takes: string): string {
   if (typeof value === 'string' && shape.test(value)) return value;
   throw SessionConfigurationError.value(option, value, takes);
 }
 
-/** One of a few values. */
+/** Returns one of the `accepted` values; throws {@link SessionConfigurationError} for any other value. */
 export function oneOf<const T>(value: unknown, option: string, accepted: readonly T[]): T {
   if (accepted.includes(value as T)) return value as T;
   const names = accepted.map((one) => (typeof one === 'string' ? `'${one}'` : String(one)));
   throw SessionConfigurationError.value(option, value, `${names.slice(0, -1).join(', ')} or ${names.at(-1)}`);
 }
 
-/** A section of the options, `{}` when left out; a name that is none of `known` is most likely a typo. */
+/**
+ * Returns a section of the options, `{}` when left out. Throws {@link SessionConfigurationError} for a name that is not
+ * `known`: most likely a typo.
+ */
 export function section<T extends object>(
   given: T | undefined,
   path: string,

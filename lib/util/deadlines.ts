@@ -1,10 +1,11 @@
 /**
- * Calls what was not removed in time. All wait for the same time, so the first to be added is the first to be late, and
- * one timer for the first is enough: a timer for each operation of a store would cost more than the operation.
+ * Calls `late` for each deadline that is not deleted within `milliseconds`. All deadlines have the same length, so the
+ * first one added is the first one due, and one timer is enough. A timer for each operation of a store would cost more
+ * than the operation.
  */
 export class Deadlines {
   readonly #milliseconds: number;
-  /** The ends of a list, in the order of addition. */
+  /** The first and the last entry of a linked list, in the order of addition. */
   #first: PendingDeadline | undefined;
   #last: PendingDeadline | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -28,7 +29,7 @@ export class Deadlines {
     return added;
   }
 
-  /** Whether it was still waiting. */
+  /** Removes a deadline; false if it was removed or due before. */
   delete(deadline: PendingDeadline): boolean {
     if (!deadline.waits) return false;
     const { previous, next } = deadline;
@@ -37,12 +38,12 @@ export class Deadlines {
     else this.#first = next;
     if (next) next.previous = previous;
     else this.#last = previous;
-    // Whoever still holds this one does not hold all that came after it.
+    // So that a reference to this entry does not keep its neighbours in memory.
     deadline.previous = deadline.next = undefined;
     return true;
   }
 
-  /** Whoever waits for a store that never answers does not keep the process for that alone. */
+  /** Sets the timer. It does not keep the process alive for a store that never answers. */
   #wait(milliseconds: number): void {
     this.#timer = setTimeout(() => this.#check(), Math.max(1, Math.ceil(milliseconds))).unref();
   }
@@ -58,7 +59,7 @@ export class Deadlines {
   }
 }
 
-/** One that waits, linked to those before and after it: no hashing, and nothing left behind. */
+/** An entry of {@link Deadlines}, linked to its neighbours: adding and deleting it needs no hashing. */
 export interface PendingDeadline {
   readonly at: number;
   readonly late: () => void;

@@ -12,8 +12,8 @@ const UNITS: Readonly<Record<string, number>> = {
 const TAKES = "a positive number of seconds, or text such as '500ms', '30m', '24h' or '7d'";
 
 /**
- * A length of time in milliseconds from a number of seconds, its text (`'3600'`), or a number with a unit:
- * ms, s, m, h, d, w.
+ * Converts a number of seconds, the same as text (`'3600'`), or text with a unit (ms, s, m, h, d, w) to milliseconds.
+ * Throws {@link SessionConfigurationError} for anything else.
  */
 export function parseDuration(value: unknown, option: string): number {
   const [, amount = '', unit = 's'] =

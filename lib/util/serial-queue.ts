@@ -1,9 +1,9 @@
-/** Runs asynchronous steps one after the other. The first runs at once. */
+/** Runs asynchronous steps one after the other. The first step starts at once. */
 export class SerialQueue {
   readonly #maxWait: number;
   #last: Promise<void> | undefined;
 
-  /** @param maxWait how long a step waits for the one before it, in milliseconds. One that hangs does not hold up all. */
+  /** @param maxWait milliseconds that a step waits for the step before it, so that one that hangs does not block all. */
   constructor(maxWait = Infinity) {
     this.#maxWait = maxWait;
   }
@@ -13,15 +13,15 @@ export class SerialQueue {
     return this.#last !== undefined;
   }
 
-  /** Settles when the steps that are running or waiting now have ended, however they do. Undefined if there is none. */
+  /** Resolves when the steps that are running or waiting now have ended or failed. Undefined if there are none. */
   get idle(): Promise<void> | undefined {
     return this.#last;
   }
 
-  /** Runs the step when those before it are done, however they ended. */
+  /** Runs the step when the steps before it have ended or failed. */
   run<T>(step: () => Promise<T>): Promise<T> {
     const before = this.#last;
-    // Set before the step runs: it may come here again.
+    // Set before the step starts, because the step may call run() itself.
     let end = (): void => {};
     const last = new Promise<void>((resolve) => (end = resolve));
     this.#last = last;
@@ -56,7 +56,7 @@ export class SerialQueues {
     this.#maxWait = maxWait;
   }
 
-  /** Runs the step when those before it under the same key are done, however they ended. */
+  /** Runs the step when the steps before it under the same key have ended or failed. */
   run<T>(key: string, step: () => Promise<T>): Promise<T> {
     const queue = this.#queues.get(key) ?? new SerialQueue(this.#maxWait);
     this.#queues.set(key, queue);
