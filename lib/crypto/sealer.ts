@@ -61,8 +61,8 @@ export class Sealer {
 
   /**
    * The first 192 bits of HMAC-SHA256(K, 24 random bytes ‖ aad ‖ text), with K the key for `nonce`. The random bytes
-   * are drawn anew for each nonce. Processes cloned from one snapshot draw the same bytes for a while, because OpenSSL's
-   * generator is cloned too. With aad and text in the HMAC, equal nonces then mean equal texts.
+   * are drawn anew for each nonce. Processes cloned from one snapshot draw the same bytes for a while, because the
+   * generator of OpenSSL is cloned too. With aad and text in the HMAC, equal nonces then mean equal messages.
    */
   #newNonce(associated: Buffer, plaintext: Buffer): Buffer {
     return createHmac('sha256', this.#nonceKey)

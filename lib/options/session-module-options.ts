@@ -135,9 +135,9 @@ export interface SessionAuthOptions {
 /** Options of `CsrfGuard`. */
 export interface SessionCsrfOptions {
   /**
-   * `'both'`: the headers Sec-Fetch-Site and Origin must not name another site, and the token must be valid. `'auto'`:
-   * no token is needed if the headers say that a page of this origin sent the request. `'origin-only'`: no tokens; one
-   * of the headers must be there.
+   * `'both'`: the headers (Sec-Fetch-Site, Origin, Referer) must not name an untrusted origin, and the token must be
+   * valid. `'auto'`: the same, but no token is needed if the headers say that a page of this origin sent the request.
+   * `'origin-only'`: no tokens; one of the headers must be there, and must not name an untrusted origin.
    * @default 'both'
    */
   mode?: 'both' | 'auto' | 'origin-only';

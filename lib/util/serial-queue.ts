@@ -3,7 +3,7 @@ export class SerialQueue {
   readonly #maxWait: number;
   #last: Promise<void> | undefined;
 
-  /** @param maxWait milliseconds that a step waits for the step before it, so that one that hangs does not block all. */
+  /** @param maxWait milliseconds that a step waits for the step before it. One that hangs does not block all. */
   constructor(maxWait = Infinity) {
     this.#maxWait = maxWait;
   }
