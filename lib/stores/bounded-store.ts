@@ -7,14 +7,14 @@ import {
 import { Deadlines } from '../util/deadlines.js';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './session-store.js';
 
-/** The answers of a store that keeps the contract; see `SessionStore`. */
+/** The results that `SessionStore` allows. */
 const CREATED = ['created', 'exists'] as const;
 const SAVED = ['saved', 'gone'] as const;
 const DESTROYED = [true, false] as const;
 
 /**
- * A store as the core uses it: whatever it does, every operation ends within the timeout, in an outcome of the
- * contract or in `SessionStoreUnavailableException`.
+ * Wraps a store for the core. Every operation ends within `timeout` milliseconds: with a result that `SessionStore`
+ * allows, or with `SessionStoreUnavailableException` or `SessionTooLargeError`.
  */
 export class BoundedStore {
   readonly #deadlines: Deadlines;
@@ -53,7 +53,7 @@ export class BoundedStore {
     return this.#bounded('destroy', () => this.store.destroy(id), DESTROYED);
   }
 
-  /** Whether it can list the sessions of a user. */
+  /** True if the store can list the sessions of a user. */
   get lists(): boolean {
     return this.store.listByUser !== undefined;
   }
@@ -64,17 +64,17 @@ export class BoundedStore {
     return this.#bounded('listByUser', async () => (await store.listByUser?.(userId)) ?? new Map());
   }
 
-  /** Rejects if the store cannot be reached; one that cannot be asked is there. */
+  /** Rejects if the store cannot be reached. A store without `ping()` counts as reachable. */
   async ping(): Promise<void> {
     if (this.store.ping) await this.#bounded('ping', async () => this.store.ping?.());
   }
 
-  /** Settles when what is under way has ended, or should have. */
+  /** Resolves as soon as no operation is running; one that exceeds its timeout counts as ended. */
   async idle(): Promise<void> {
     if (this.#pending > 0) await new Promise<void>((resolve) => this.#idleListeners.push(resolve));
   }
 
-  /** The administrative powers may walk the whole store, so no timeout bounds them. */
+  /** Runs an operation that may walk the whole store, and therefore has no timeout. */
   async administer(name: 'count' | 'sweep'): Promise<number>;
   async administer(name: 'clear'): Promise<void>;
   async administer(name: 'count' | 'sweep' | 'clear'): Promise<number | void> {
@@ -89,7 +89,7 @@ export class BoundedStore {
   #bounded<T>(operation: string, run: () => Promise<T>, answers?: readonly unknown[]): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.#pending++;
-      // The first outcome counts. What comes after the timeout comes too late to matter, or to be logged.
+      // The first outcome counts. A later one, after the timeout, is neither used nor logged.
       const conclude = (): boolean => {
         if (!this.#deadlines.delete(deadline)) return false;
         if (--this.#pending === 0) for (const settle of this.#idleListeners.splice(0)) settle();
@@ -110,7 +110,7 @@ export class BoundedStore {
     });
   }
 
-  /** A store that forgets to answer would otherwise seem to have saved, or to hold what it has removed. */
+  /** Without this check, a store that returns nothing would seem to have saved or removed a session. */
   #unknownAnswer(operation: string, value: unknown, answers: readonly unknown[]): Error {
     const expected = answers.map((one) => JSON.stringify(one)).join(' or ');
     return new Error(
@@ -119,7 +119,7 @@ export class BoundedStore {
   }
 
   #unavailable(operation: string, cause: unknown): Error {
-    // The one thing a store may refuse: it was reached, and has no room for so large a session.
+    // The store was reached: it refused a session that is too large, which is the only refusal it may make.
     if (cause instanceof SessionTooLargeError) return cause;
     this.report(operation, cause);
     return new SessionStoreUnavailableException(operation, cause);

@@ -1,6 +1,6 @@
 import type { SessionDelta, SessionRecord } from './session-store.js';
 
-/** The record that a delta makes of another, for stores that write records whole; neither is changed. */
+/** Applies a delta to a record, for stores that write whole records. Returns a new record; changes no argument. */
 export function mergedRecord(
   record: SessionRecord,
   { set, delete: removed, header }: SessionDelta,
@@ -16,7 +16,7 @@ export function mergedRecord(
   return { createdAt: record.createdAt, lastAccessedAt, expiresAt, userId: userId ?? undefined, fields };
 }
 
-/** What makes one record of another: the delta that {@link mergedRecord} needs; undefined if they are the same. */
+/** The delta with which {@link mergedRecord} makes `after` of `before`; undefined if they are equal. */
 export function deltaBetween(before: SessionRecord, after: SessionRecord): SessionDelta | undefined {
   const set = new Map([...after.fields].filter(([name, text]) => before.fields.get(name) !== text));
   const removed = [...before.fields.keys()].filter((name) => !after.fields.has(name));

@@ -2,11 +2,11 @@ import { SerialQueues } from '../util/serial-queue.js';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from './session-store.js';
 
 /**
- * Two stores as one, while sessions move: a new session goes into the new store; one that is only in the old store is
- * moved when it is next asked for, whatever the operation; what ends, ends in both.
+ * Moves sessions from one store to another while both are in use. A new session is created in `to`. A session that is
+ * only in `from` is moved by the first operation on it. Destroying a session destroys it in both stores.
  *
- * What is done to one session is done in turns, so that a move never overlaps with a commit or a logout of this
- * process. Nothing moves before `fromIdle`, when the operations that the old store was still busy with have ended.
+ * The operations on one session run one after the other, so that within this process a move never overlaps with a
+ * commit or a logout. No session moves before `fromIdle` resolves, when the operations running on `from` have ended.
  */
 export class MigratingStore implements SessionStore {
   readonly #queues: SerialQueues;
@@ -19,7 +19,7 @@ export class MigratingStore implements SessionStore {
   readonly clear: SessionStore['clear'];
   readonly sweep: SessionStore['sweep'];
 
-  /** @param maxWait how long an operation waits for another on the same session, in milliseconds. */
+  /** @param maxWait milliseconds that an operation waits for another on the same session. */
   constructor(
     to: SessionStore,
     from: SessionStore,
@@ -30,7 +30,7 @@ export class MigratingStore implements SessionStore {
     this.to = to;
     this.from = from;
     this.#fromIdle = fromIdle;
-    // What both can do, the two together can.
+    // An optional method is there if both stores have it.
     if (to.listByUser && from.listByUser) this.listByUser = (userId) => this.#listByUser(userId);
     if (to.count && from.count) this.count = () => this.#sum('count');
     if (to.sweep && from.sweep) this.sweep = () => this.#sum('sweep');
@@ -56,7 +56,7 @@ export class MigratingStore implements SessionStore {
   rotate(id: string, newId: string, delta: SessionDelta): Promise<'saved' | 'gone'> {
     return this.#queues.run(id, async () => {
       if (!(await this.to.load(id)) && !(await this.#move(id))) return 'gone';
-      // First the old record, of which a failure can still be told; the new id is all that the browser is told of later.
+      // The old record first, while a failure can still be reported: afterwards the browser only gets the new id.
       if (!this.to.adopt) await this.from.destroy(id);
       if ((await this.to.rotate(id, newId, delta)) === 'gone') return this.from.rotate(id, newId, delta);
       if (this.to.adopt) await this.from.destroy(id);
@@ -80,12 +80,12 @@ export class MigratingStore implements SessionStore {
     return this.#queues.run(id, async () => {
       if ((await run(this.to)) === 'saved') return 'saved';
       if (!(await this.#move(id))) return 'gone';
-      // What is too large for the new store stays where it is.
+      // 'gone' after a move: the session does not fit into `to`, and stayed in `from`.
       return (await run(this.to)) === 'saved' ? 'saved' : run(this.from);
     });
   }
 
-  /** The copy is made before the original goes: whatever fails in between, the session is still there. */
+  /** Copies the session before it removes the original, so that no failure in between loses the session. */
   async #move(id: string, report?: (why: DeadRecord) => void): Promise<SessionRecord | undefined> {
     await this.#fromIdle;
     const record = await this.from.load(id, report);
@@ -94,17 +94,17 @@ export class MigratingStore implements SessionStore {
       await this.to.adopt(id, record);
       return record;
     }
-    // Another process may have moved it already, and changed it since.
+    // Another process may have moved the session already, and changed it since.
     if ((await this.to.create(id, record)) === 'exists') return this.to.load(id);
     if (await this.from.destroy(id)) return record;
-    // It ended elsewhere while it was copied.
+    // Another process ended the session during the copy.
     await this.to.destroy(id);
     return undefined;
   }
 
   async #listByUser(userId: string): Promise<Map<string, SessionRecord>> {
     const listed = (await this.from.listByUser?.(userId)) ?? new Map<string, SessionRecord>();
-    // What the new store has counts, also where the copy in the old one could not be removed.
+    // The record in `to` counts, even if the one in `from` could not be removed.
     for (const id of listed.keys()) if (await this.to.load(id)) listed.delete(id);
     for (const [id, record] of (await this.to.listByUser?.(userId)) ?? []) listed.set(id, record);
     return listed;
@@ -121,7 +121,7 @@ export class MigratingStore implements SessionStore {
   }
 }
 
-/** The stores behind a store, the one in use first. */
+/** The stores that a store consists of: itself, or those that a {@link MigratingStore} combines, newest first. */
 export function* storesIn(store: SessionStore): Generator<SessionStore> {
   if (!(store instanceof MigratingStore)) return yield store;
   yield* storesIn(store.to);

@@ -1,26 +1,26 @@
-/** What a store keeps about a session besides its fields. All instants are milliseconds since the epoch. */
+/** The properties of a session besides its fields. All instants are milliseconds since the epoch. */
 export interface SessionHeader {
   readonly createdAt: number;
   readonly lastAccessedAt: number;
-  /** The absolute instant at which the session ends. A store checks it on every read; its own TTL only collects garbage. */
+  /** The instant at which the session ends. A store checks it on every read; a TTL of the server only frees memory. */
   readonly expiresAt: number;
-  /** Who is logged in; absent for a visitor. */
+  /** The id of the logged-in user; absent for a visitor. */
   readonly userId?: string;
 }
 
 /**
- * One session at rest. `fields` maps an opaque field name to an opaque text; a store moves both and looks
- * into neither.
+ * A session as a store keeps it. `fields` maps names to texts. Both are opaque: a store copies them and never parses
+ * them.
  */
 export interface SessionRecord extends SessionHeader {
   readonly fields: Map<string, string>;
 }
 
-/** What one request changed: fields to write, fields to remove, and the header values that move with them. */
+/** The changes of one request: fields to write, fields to remove, and header values to replace. */
 export interface SessionDelta {
   readonly set: ReadonlyMap<string, string>;
   readonly delete: readonly string[];
-  /** `userId: null` says that nobody is logged in any more. */
+  /** `userId: null` removes the user: the request logged out. */
   readonly header: {
     readonly lastAccessedAt?: number;
     readonly expiresAt?: number;
@@ -28,77 +28,76 @@ export interface SessionDelta {
   };
 }
 
-/** Why a record that was there is not handed out: its time was over, or its bytes made no sense. */
+/** The reason why a store does not return a record that it found: it has expired, or it cannot be decoded. */
 export type DeadRecord = 'expired' | 'undecodable';
 
 /**
- * The contract between the core and a place where sessions are kept.
+ * The contract of a store. `describeSessionStore` of `nest-session/testing` tests a store against it.
  *
- * Ids are 64 lower-case hex digits (SHA-256 of the cookie's secret), never the secret. A rejected promise
- * means one thing: the store could not be reached. Nothing handed in or out may stay shared with the caller.
+ * Ids are 64 lower-case hex digits: SHA-256 of the cookie's secret, never the secret itself. A rejected promise means
+ * that the store could not be reached. A store shares no object with its caller: it copies records and deltas.
  */
 export interface SessionStore {
   /**
-   * How many sessions a store holds that keeps them in this process; `Infinity` for one that evicts none. Absent where
-   * sessions outlive the process.
+   * The number of sessions that a store in this process can hold; `Infinity` for one that evicts none. Absent in a store
+   * whose sessions outlive the process.
    */
   readonly maxSessions?: number;
 
-  /** Stores a new record; `exists`, and nothing changed, if the id is taken by a live one. */
+  /** Stores a new record. If a live record has the id, returns `exists` and changes nothing. */
   create(id: string, record: SessionRecord): Promise<'created' | 'exists'>;
 
   /**
-   * The live record, in one round trip. Missing, expired and undecodable records are `undefined`; the latter two
-   * are removed, and `report` (when given) is told which it was before the promise settles.
+   * Returns the live record, in one round trip. Returns `undefined` for a missing, expired or undecodable record. The
+   * latter two are removed, and `report`, if given, is called with the reason before the promise settles.
    */
   load(id: string, report?: (why: DeadRecord) => void): Promise<SessionRecord | undefined>;
 
-  /** Moves the expiry of a live record and writes no data; `gone`, and nothing created, if there is none. */
+  /** Changes `expiresAt` of a live record and nothing else. Without one, returns `gone` and creates nothing. */
   touch(id: string, expiresAt: number): Promise<'saved' | 'gone'>;
 
-  /** Merges the delta into a live record, atomically; `gone`, and nothing created, if there is none. */
+  /** Merges the delta into a live record, atomically. Without one, returns `gone` and creates nothing. */
   commit(id: string, delta: SessionDelta): Promise<'saved' | 'gone'>;
 
   /**
-   * Merges the delta and moves the live record to `newId`, after which `id` is gone; `gone`, and nothing created,
-   * if there is none. Of two parallel rotations one is `saved`. When it answers, `listByUser` knows the new id.
+   * Merges the delta into a live record and moves it from `id` to `newId`. Without one, returns `gone` and creates
+   * nothing. Of two parallel rotations of a record, one returns `saved`. From then on, `listByUser` has the new id.
    */
   rotate(id: string, newId: string, delta: SessionDelta): Promise<'saved' | 'gone'>;
 
-  /** Removes the record; true if a live one was there. */
+  /** Removes the record. Returns true if it was live. */
   destroy(id: string): Promise<boolean>;
 
   /**
-   * Takes a live session over from another store, which keeps its copy until the session ends or gets a new id. For a
-   * store whose sessions reach the browser only with the next response, such as one that keeps them in cookies: until
-   * then the browser names the session as the other store knows it. What is here already is newer and stays. A session
-   * that has no room here is not taken, and no error. Without this power, a session that moves is created here and
-   * destroyed there.
+   * Copies a live session from another store, which keeps its own until the session ends or gets a new id. For a store
+   * whose sessions reach the browser only with the next response, such as in cookies: until then, the browser has the
+   * cookie of the other store. A session that is here already is newer and stays as it is. A session that is too large
+   * is not copied, without an error. Without this method, a session is moved by `create` here and `destroy` there.
    */
   adopt?(id: string, record: SessionRecord): Promise<void>;
 
   /**
-   * The live sessions of a user, by id: those whose record has this `userId` in its header, whichever operation put it
-   * there. One that is rotated meanwhile is there under one of its ids at least: if it was gone under the old one, it is
-   * looked for again. An index that this needs is repaired here, and outlives none of its sessions.
+   * Returns the live sessions of a user by id: all records whose header has this `userId`. A session that is rotated
+   * meanwhile must be listed under its old or its new id: look again for a session that was gone. This method repairs
+   * an index that it needs. An entry of the index must not outlive its session.
    */
   listByUser?(userId: string): Promise<Map<string, SessionRecord>>;
 
-  /** How many live sessions there are. */
+  /** Returns the number of live sessions. */
   count?(): Promise<number>;
 
   /** Removes every session. */
   clear?(): Promise<void>;
 
-  /** Removes expired records now, without blocking the event loop; how many there were. */
+  /** Removes expired records now, without blocking the event loop. Returns their number. */
   sweep?(): Promise<number>;
 
-  /** Stops timers and releases what the store itself opened. Called when the application shuts down. */
+  /** Stops timers and closes connections that the store itself opened. Called when the application shuts down. */
   close?(): Promise<void>;
 
   /** Rejects if the store cannot be reached. */
   ping?(): Promise<void>;
 }
 
-/** The injection token of the store in use; `@InjectSessionStore()` is the short form. */
+/** The injection token of the store in use. `@InjectSessionStore()` is its short form. */
 export const SESSION_STORE = Symbol('SESSION_STORE');

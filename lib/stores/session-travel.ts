@@ -3,51 +3,51 @@ import type { SessionCookie } from '../http/session-cookie.js';
 import { sha256 } from '../util/sha256.js';
 import type { SessionRecord, SessionStore } from './session-store.js';
 
-/** Who a session is: the secret that only the cookie carries, and the id that everything else sees. */
+/** The secret of a session, which is in the cookie only, and the id that is made of it, which everything else uses. */
 export interface Identity {
   readonly secret: string;
-  /** SHA-256 of the secret's text, lower-case hex. */
+  /** SHA-256 of the secret, in lower-case hex. */
   readonly id: string;
 }
 
-/** An identity that came in a cookie. */
+/** An identity read from a cookie that is valid. */
 export interface Verified extends Identity {
-  /** The way it came. */
+  /** The travel that read the cookie. */
   readonly travel: SessionTravel;
-  /** True if the cookie is not as it would be written today. */
+  /** True if a cookie written today would differ: made with an older secret, or by another travel. */
   readonly outdated: boolean;
 }
 
-/** The reason why a cookie led nowhere. */
+/** The reason why a cookie is refused. */
 export type Refusal = 'malformed' | 'signature' | 'duplicate';
 
 /**
- * How a session gets from one request of its browser to the next: by reference, as a signed secret (`SignedId`), or by
- * value, as the whole record, sealed (`SealedCookie`). `TravelInUse` chooses between them; nobody else asks which it is.
+ * Carries a session from one request of its browser to the next: by reference, as a signed secret (`SignedId`), or by
+ * value, as the whole sealed record (`SealedCookie`). Only `TravelInUse` chooses between them.
  */
 export interface SessionTravel {
-  /** True if every write needs a cookie, because the session is in its cookie and nowhere else. */
+  /** True if every write needs a cookie, because the session is only in its cookie. */
   readonly writesNeedCookie: boolean;
-  /** True if an end holds only where the browser forgets its cookie. */
+  /** True if a session ends only when the browser deletes its cookie. */
   readonly endNeedsCookie: boolean;
-  /** True if sessions that the store does not hold can be revoked all the same. */
+  /** True if sessions that the store does not hold can still be revoked. */
   readonly revokesUnseen: boolean;
-  /** What whoever runs the application has to know. */
+  /** Warnings for the operator of the application. */
   readonly warnings?: readonly string[];
 
   /**
-   * The identity in a cookie, or why there is none. Undefined if its value has not the shape of those that travel this
-   * way.
+   * Reads the identity in a cookie. Returns the reason if the cookie is refused; undefined if its value is of another
+   * travel.
    *
-   * @param header the Cookie header: `value` may go on in other cookies.
+   * @param header the Cookie header: the rest of `value` may be in other cookies.
    */
   read(name: string, value: string, header: string): Verified | Refusal | undefined;
 
   /**
-   * The values that say who the session is, one for each cookie: none if nothing is to be said, because it has ended.
-   * Undefined if it cannot travel this way.
+   * Returns the values of the session's cookies, one for each cookie: none if the session has ended; undefined if it
+   * cannot travel this way.
    *
-   * @param record makes the whole of it, for the travel in use: of the others each has only what its store holds.
+   * @param record makes the whole record. Given to the travel in use only: the others have what their store holds.
    */
   values(
     name: string,
@@ -55,21 +55,21 @@ export interface SessionTravel {
     record: (() => SessionRecord) | undefined,
   ): readonly string[] | undefined;
 
-  /** Puts a session back into a store that may have forgotten it while a request went on. */
+  /** Puts a session back into a store that may have dropped it during the request. */
   restore?(session: Whole): void;
 
-  /** Throws `SessionStoreUnsupportedError` if no session can be found or revoked by its id alone. */
+  /** Throws `SessionStoreUnsupportedError` if sessions cannot be found, or revoked, by their id alone. */
   require?(power: 'find' | 'revoke'): void;
 }
 
-/** A session that somebody has all of. */
+/** A session whose whole record is at hand. */
 export interface Whole {
   readonly id: string;
-  /** All of it, as it was last saved. */
+  /** The whole record, as it was last saved. */
   record(): SessionRecord;
 }
 
-/** What a travel has to know of the application. Times are in milliseconds. */
+/** The configuration that a travel needs. Times are in milliseconds. */
 export interface TravelRules {
   readonly keys: KeyRing;
   readonly cookie: SessionCookie;
@@ -79,15 +79,15 @@ export interface TravelRules {
   readonly idBytes: number;
 }
 
-/** The key under which a store has its own way for sessions to travel; those of all others travel by reference. */
+/** The key of the method with which a store makes its own travel. Sessions of other stores travel by reference. */
 export const TRAVEL = Symbol('travel');
 
-/** A store whose sessions travel in a way of its own. */
+/** A store with a travel of its own. */
 export interface TravellingStore extends SessionStore {
   [TRAVEL](rules: TravelRules): SessionTravel;
 }
 
-/** The id that stands for a secret wherever anyone may see it. */
+/** The id of the session with this secret. The secret cannot be computed from it. */
 export function publicId(secret: string): string {
   return sha256(secret);
 }

@@ -1,7 +1,7 @@
 import { SessionTooLargeError } from '../errors.js';
 import type { SessionRecord } from './session-store.js';
 
-/** The error of a store that has no room for a record: it names the key with the most bytes. */
+/** Makes the error of a record that is too large for its store. It names the key with the most bytes. */
 export function tooLarge(
   { fields }: SessionRecord,
   size: number,
