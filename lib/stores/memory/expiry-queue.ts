@@ -1,13 +1,13 @@
-/** Something that ends at an instant and knows its place in the queue. */
+/** An entry of an {@link ExpiryQueue}. */
 export interface Expiring {
   expiresAt: number;
-  /** Index in the heap; owned by the queue. */
+  /** Index in the heap. Only the queue changes it. */
   position: number;
 }
 
 /**
- * A binary heap ordered by expiry whose entries can be moved and removed: finding what has expired, or what
- * expires first, costs O(log n) and never a scan or a timer per entry.
+ * A binary heap ordered by expiry, whose entries can be moved and removed in O(log n). Finding expired entries needs
+ * neither a scan nor a timer per entry.
  */
 export class ExpiryQueue<T extends Expiring> {
   readonly #heap: T[] = [];

@@ -11,15 +11,15 @@ import { everyMilliseconds } from '../../util/background-timer.js';
 /** Options of {@link MemoryStore}. */
 export interface MemoryStoreOptions {
   /**
-   * How many sessions to hold. When one more is created, one makes room: an expired one if there is one, else a
-   * visitor's (without `userId`), else a user's; of those the one that would expire first. So visitors, however many
-   * come, take the place of one user at most.
+   * The largest number of sessions. Creating one more evicts one: an expired session if there is one, else one of a
+   * visitor (without `userId`), else one of a user; among these, the one that would expire first. So visitors evict at
+   * most one user, however many they are.
    * @default Infinity
    */
   maxSessions?: number;
   /**
-   * How often expired sessions are collected: seconds, or text such as `'30s'`. They are never handed out,
-   * collected or not.
+   * Interval at which expired sessions are removed: seconds, or text such as `'30s'`. An expired session is never
+   * returned, removed or not.
    * @default 30
    */
   sweepInterval?: number | string;
@@ -39,23 +39,21 @@ interface Entry extends Expiring, PackedFields {
   texts: string | readonly string[];
 }
 
-/** Expired records removed before other work gets a turn. */
+/** Expired records to remove before other work of the event loop runs. */
 const SWEEP_BATCH = 1000;
 
-// A timer keeps the asynchronous context it was made in. Made while a request is served, it would hold that
-// request's AsyncLocalStorage for good; so it is made in the context this module was loaded in.
 /**
- * Keeps sessions in this process: for development, tests and single-process servers that may forget everyone on
- * a restart. Every operation is one synchronous step, and therefore atomic.
+ * Keeps sessions in the memory of this process: for development, tests and single-process servers whose sessions may
+ * end with a restart. Every operation is one synchronous step, and therefore atomic.
  */
 export class MemoryStore implements SessionStore {
-  /** How many sessions it holds at most. */
+  /** The largest number of sessions. */
   readonly maxSessions: number;
   readonly #sessions = new ShardedMap<Entry>();
-  /** Two queues, so that visitors can make room before users. */
+  /** Two queues, so that visitors can be evicted before users. */
   readonly #visitors = new ExpiryQueue<Entry>();
   readonly #users = new ExpiryQueue<Entry>();
-  /** Most users have one session, and one needs no Set. */
+  /** The sessions of each user. Most users have one session, for which a Set would waste memory. */
   readonly #byUser = new ShardedMap<Entry | Set<Entry>>();
   readonly #packer = new FieldPacker();
   readonly #sweepInterval: number;
@@ -75,7 +73,7 @@ export class MemoryStore implements SessionStore {
   async create(id: string, record: SessionRecord): Promise<'created' | 'exists'> {
     if (this.#live(id)) return 'exists';
     this.#startSweeping();
-    // Ends: each turn removes one.
+    // Ends: each pass removes a session.
     while (this.#sessions.size >= this.maxSessions) this.#remove(this.#nextToEvict());
     this.#add(id, record);
     return 'created';
@@ -194,12 +192,12 @@ export class MemoryStore implements SessionStore {
     this.#removeFromIndex(entry);
   }
 
-  /** Asked for before `userId` changes, and again after it. */
+  /** The queue of an entry. It depends on `userId`, so ask again after a change of that. */
   #queueOf({ userId }: Entry): ExpiryQueue<Entry> {
     return userId === undefined ? this.#visitors : this.#users;
   }
 
-  /** Who makes room; there is somebody. */
+  /** The entry to evict when the store is full. The store must not be empty. */
   #nextToEvict(): Entry {
     const user = this.#users.first;
     if (user && user.expiresAt <= this.#clock()) return user;

@@ -1,24 +1,24 @@
 import type { SessionDelta } from '../session-store.js';
 
-/** Between the texts of a session: JSON text never holds a line feed of its own. */
+/** Separates the texts of a session. JSON.stringify() writes no line feed. */
 const SEPARATOR = '\n';
 
-/** How many sets of names are known at a time; sessions of one application have few. */
+/** The largest number of cached lists of names. Sessions of one application have few different ones. */
 const MOST_SHAPES = 1000;
 
-/** Fields as a MemoryStore keeps them: the names shared with all sessions that have the same, the texts as one. */
+/** Fields as `MemoryStore` keeps them. Sessions with the same names share one list of names. */
 export interface PackedFields {
   readonly names: readonly string[];
-  /** One text, or, where a text holds the separator, all of them. */
+  /** All texts joined by the separator; or a list, if a text contains the separator. */
   readonly texts: string | readonly string[];
 }
 
-/** As many are found among the names by looking at each. */
+/** The largest delta whose names are searched one by one. */
 const FEW = 16;
 
 type FieldDelta = Pick<SessionDelta, 'set' | 'delete'>;
 
-/** Packs the fields of a million sessions into a third of what as many Maps take. */
+/** Packs fields into about a third of the memory that Maps take: it counts with a million sessions. */
 export class FieldPacker {
   readonly #shapes = new Map<string, readonly string[]>();
 
@@ -28,7 +28,7 @@ export class FieldPacker {
     return { names: this.#shared([...fields.keys()]), texts: separate ? texts : texts.join(SEPARATOR) };
   }
 
-  /** What a delta makes of them. Most change what is there, and then the names stay as they are. */
+  /** Applies a delta. Most deltas only change existing fields, and then the names stay as they are. */
   merge(packed: PackedFields, { set, delete: removed }: FieldDelta): PackedFields {
     const { names } = packed;
     if (removed.length > 0 || set.size > FEW || !onlyHas(set, names)) {
@@ -47,7 +47,7 @@ export class FieldPacker {
     return { names, texts: separate ? texts : texts.join(SEPARATOR) };
   }
 
-  /** A Map of the caller's own. */
+  /** Returns a new Map. */
   unpack({ names, texts }: PackedFields): Map<string, string> {
     const fields = new Map<string, string>();
     if (names.length === 0) return fields;
@@ -60,7 +60,7 @@ export class FieldPacker {
     const shape = JSON.stringify(names);
     const known = this.#shapes.get(shape);
     if (known) return known;
-    // Names can be made of anything, so what is known is forgotten now and then; what is in use stays as it is.
+    // Users may choose names, so the cache is cleared when it is full. Lists that entries use stay as they are.
     if (this.#shapes.size >= MOST_SHAPES) this.#shapes.clear();
     this.#shapes.set(shape, names);
     return names;

@@ -1,8 +1,9 @@
 const SHARDS = 256;
 
 /**
- * A Map of a million keys that grows and shrinks in small steps: a single one would copy itself whole, and keep the
- * event loop for a tenth of a second each time. The first two characters of a key choose the part it is in.
+ * A Map for a million keys, made of 256 smaller ones that grow and shrink one at a time. A single Map would copy all of
+ * its entries when it grows, and block the event loop for a tenth of a second. The first two characters of a key choose
+ * its shard.
  */
 export class ShardedMap<V> {
   readonly #shards = Array.from({ length: SHARDS }, () => new Map<string, V>());
