@@ -5,14 +5,14 @@ import type { SessionRecord } from '../session-store.js';
 import { tooLarge } from '../too-large.js';
 import { encodeRecord } from './sealed-record.js';
 
-/** The room that a session has in its cookies. */
+/** Checks that sessions fit into their cookies. */
 export class CookieRoom {
-  /** Bytes of an encoded record. */
+  /** The largest size of an encoded record, in bytes. */
   readonly #capacity: number;
-  /** What stands for the secret when a record is measured. */
+  /** A text as long as a secret, for measuring records. */
   readonly #secret: string;
 
-  /** @param rules those of the application; without them there is room for anything. */
+  /** @param rules those of the application. Without them, every record fits. */
   constructor(
     private readonly chunks: number,
     rules?: TravelRules,
@@ -26,8 +26,8 @@ export class CookieRoom {
   }
 
   /**
-   * Throws `SessionTooLargeError`. What is too large may still shrink, and be extended: there may have been room for more
-   * when it was written.
+   * Throws `SessionTooLargeError` if a record does not fit. A record no larger than `before` is accepted: there may
+   * have been more room when that was written.
    */
   require(record: SessionRecord, before?: SessionRecord): void {
     if (this.#sizeAtMost(record) <= this.#capacity) return;
@@ -44,14 +44,14 @@ export class CookieRoom {
     );
   }
 
-  /** Bytes, as if each character took as many as one can: without encoding anything, for small sessions. */
+  /** An upper limit of the size in bytes, computed without encoding. It is enough for small sessions. */
   #sizeAtMost({ userId = '', fields }: SessionRecord): number {
     let size = 100 + this.#secret.length + 6 * userId.length;
     for (const [name, text] of fields) size += 20 + 6 * name.length + 3 * text.length;
     return size;
   }
 
-  /** Bytes. The instant of issue takes as many as any other. */
+  /** The size in bytes. `expiresAt` stands for the instant of issue, because every instant has the same length. */
   #size(record: SessionRecord): number {
     return Buffer.byteLength(encodeRecord({ secret: this.#secret, savedAt: record.expiresAt, record }));
   }

@@ -12,46 +12,45 @@ import { SealedCookie } from './sealed-cookie.js';
 /** Options of {@link CookieStore}. */
 export interface CookieStoreOptions {
   /**
-   * Keeps the ids of the sessions that were ended, each until the session would have expired by itself. Without it, a
-   * copy of the cookie from before the logout is accepted after it. It has to be durable and must evict nothing: what it
-   * forgets counts as not ended. A `MemoryStore` with `maxSessions` stops the boot; one without is warned of.
+   * A store for the ids of ended sessions, each kept until the session would have expired. Without it, a copy of the
+   * cookie from before the logout is still accepted after the logout. It must be durable and must not evict: a session
+   * whose id it loses counts as not ended. A `MemoryStore` with `maxSessions` stops the boot; without, it is warned of.
    * @default none
    */
   revocations?: SessionStore;
   /**
-   * In how many cookies, 1 to 3, a session may travel; each holds some 3 KB of it. Servers and proxies cap all the
-   * headers of a request together, often at 8 KB, Node at 16 KB: a browser with more cookies than that is shut out.
+   * The largest number of cookies for one session, 1 to 3. Each holds some 3 KB. Servers and proxies limit the headers
+   * of a request, often to 8 KB, Node to 16 KB: requests with larger cookies are refused.
    * @default 1
    */
   chunks?: number;
   /**
-   * Bound into every cookie, so that applications that share their secrets do not accept each other's.
+   * A name that is bound into every cookie: applications with the same secret and different names refuse each other's.
    * @default ''
    */
   audience?: string;
   /**
-   * The current time in milliseconds, where there is no application whose clock it would be; for tests.
+   * The current time in milliseconds, used until an application with its own clock uses the store; for tests.
    * @default Date.now
    */
   clock?: () => number;
 }
 
 /**
- * Keeps sessions in the browser: the whole record travels, sealed, in the cookie. For small sessions and servers
- * that share nothing but a secret.
+ * Keeps sessions in the browser: the cookie holds the whole sealed record. For small sessions and servers that share
+ * only a secret.
  *
- * The sessions of the last ten seconds are held in this process as well, so that requests of one browser that
- * overlap here see and merge each other's writes; the last answer has them all. Between processes the later answer wins.
+ * This process also holds each session for ten seconds after its last use. So overlapping requests of one browser see
+ * and merge each other's writes, and the last response has all of them. Between processes, the later response wins.
  *
- * What a browser has is out of reach: a copy of a cookie can be replayed, with older data, and, without `revocations`,
- * even after the logout (RFC 6265bis §8.3). `listByUser` and `count` cannot be had. A session that does not fit is a
- * `SessionTooLargeError`.
+ * A copy of a cookie can be replayed with older data, and without `revocations` even after the logout (RFC 6265bis
+ * §8.3). There is no `listByUser()` and no `count()`. A session that does not fit throws `SessionTooLargeError`.
  */
 export class CookieStore implements SessionStore {
-  /** In how many cookies a session may travel. */
+  /** The largest number of cookies for one session. */
   readonly chunks: number;
   readonly audience: string;
-  /** Where ended sessions are remembered: sessions can be revoked. */
+  /** The store for the ids of ended sessions. */
   readonly revocations: SessionStore | undefined;
   readonly ping: SessionStore['ping'];
   readonly #held: HeldSessions;
@@ -91,7 +90,7 @@ export class CookieStore implements SessionStore {
     return new SealedCookie(this, this.#held, rules);
   }
 
-  /** Takes what fits into the cookies. */
+  /** Holds the session if it fits into its cookies. */
   async adopt(id: string, record: SessionRecord): Promise<void> {
     this.#held.adopt(id, { ...record, fields: new Map(record.fields) });
   }
@@ -109,7 +108,7 @@ export class CookieStore implements SessionStore {
   async load(id: string, report?: (why: DeadRecord) => void): Promise<SessionRecord | undefined> {
     const held = this.#held.get(id);
     if (held && held.record.expiresAt <= this.#held.now) {
-      // Not the end of the session: another cookie of it may be younger.
+      // Not an end of the session: the browser may have a newer cookie of it.
       this.#held.drop(id);
       report?.('expired');
       return undefined;
@@ -140,16 +139,16 @@ export class CookieStore implements SessionStore {
     const before = this.#held.live(id);
     if (!before) return 'gone';
     this.#held.room.require(mergedRecord(before, delta), before);
-    // Of all that end this session, here or (with revocations) in another process, one finds it not ended yet.
+    // Of all calls that end this session, here or (with revocations) in another process, only one may continue.
     if (!(await this.#revoke(id))) return 'gone';
-    // A commit may have come in between, and whatever is in the session now moves: the old cookie is no good any more.
+    // A commit may have come in between. Its changes move too, because the old cookie is no longer accepted.
     const record = this.#held.live(id) ?? before;
     this.#held.end(id);
     this.#held.hold(newId, mergedRecord(record, delta));
     return 'saved';
   }
 
-  /** One that is not held here may still be in a browser, so it is revoked all the same. */
+  /** Revokes the session even if it is not held here, because a browser may still have its cookie. */
   async destroy(id: string): Promise<boolean> {
     const live = this.#held.live(id);
     const ended = await this.#revoke(id);
@@ -165,18 +164,18 @@ export class CookieStore implements SessionStore {
     if (await this.revocations?.load(revocationOf(id))) this.#held.end(id);
   }
 
-  /** The record as it is now. One that is held no longer, while something was waited for, has not changed. */
+  /** The record after a wait. If it is no longer held, it has not changed since `before`. */
   #current(id: string, before: SessionRecord): SessionRecord | undefined {
     return this.#held.hasEnded(id) ? undefined : (this.#held.live(id) ?? before);
   }
 
-  /** An id that ended and is created once more. */
+  /** Makes an id usable again whose session has ended. */
   async #reopen(id: string): Promise<void> {
     this.#held.reopen(id);
     await this.revocations?.destroy(revocationOf(id));
   }
 
-  /** Whether it had not been revoked yet. */
+  /** Revokes a session; false if it was revoked before. */
   async #revoke(id: string): Promise<boolean> {
     const now = this.#held.now;
     if (!this.revocations) {
@@ -184,14 +183,14 @@ export class CookieStore implements SessionStore {
       this.#held.end(id);
       return true;
     }
-    // From now on nobody extends it, so no copy of its cookie lives longer than this; a minute for clocks that differ.
+    // No process extends it from now on, so no copy of its cookie is valid after `until`, plus a minute of clock skew.
     const until = Math.max(this.#held.get(id)?.knownUntil ?? 0, now + this.#maxAge);
     const record = { createdAt: now, lastAccessedAt: now, expiresAt: until + 60_000, fields: new Map() };
     return (await this.revocations.create(revocationOf(id), record)) === 'created';
   }
 }
 
-/** Under another key than the session itself, so that a store which holds both never takes one for the other. */
+/** The key of a revocation. It differs from the session's id, so that one store can hold sessions and revocations. */
 function revocationOf(id: string): string {
   return sha256(`revoked: ${id}`);
 }

@@ -2,25 +2,25 @@ import { BoundedCache } from '../../util/bounded-cache.js';
 import type { SessionRecord } from '../session-store.js';
 import type { CookieRoom } from './cookie-room.js';
 
-/** A session in use, as this process holds it. */
+/** A session that this process holds. */
 export interface Held {
   readonly record: SessionRecord;
-  /** When it was last changed, in milliseconds, and later than what it was changed from. */
+  /** The instant of the last change, in milliseconds. Always later than that of the change before. */
   readonly savedAt: number;
-  /** When the last of its cookies expires that we know of; other processes may give them longer than this one. */
+  /** The latest expiry of its known cookies. Other processes may have a longer `maxAge` than this one. */
   readonly knownUntil: number;
-  /** The key under which its last cookie is remembered. */
+  /** The key of its last cookie in the cache of `SealedCookie`. */
   sealedAs?: string;
 }
 
-/** How long a session that was in use is held, for other requests of its browser that are under way: milliseconds. */
+/** Milliseconds for which a session is held after its last use, for overlapping requests of its browser. */
 const HELD_FOR = 10_000;
 const MOST_HELD = 10_000;
-/** How long the end of a session is remembered, for requests that began before it: milliseconds. */
+/** Milliseconds for which the end of a session is known, for requests that began before it. */
 const ENDED_FOR = 600_000;
 const MOST_ENDED = 100_000;
 
-/** The sessions of a `CookieStore` that were in use a moment ago, and the ids of those that ended. */
+/** The recently used sessions of a `CookieStore`, and the ids of the recently ended ones. */
 export class HeldSessions {
   readonly #held = new BoundedCache<Held>(MOST_HELD, HELD_FOR);
   readonly #ended = new BoundedCache<true>(MOST_ENDED, ENDED_FOR);
@@ -44,10 +44,10 @@ export class HeldSessions {
   }
 
   /**
-   * A request has brought a session in its cookie. What is held may be newer, and what has ended stays so.
+   * Holds a session that a request brought in its cookie, unless a newer state is held or the session has ended.
    *
-   * @param record makes one with the limits of this process.
-   * @param knownUntil when the cookie says that it expires.
+   * @param record makes the record, with the lifetimes of this process.
+   * @param knownUntil the expiry that the cookie itself has.
    */
   receive(id: string, record: () => SessionRecord, savedAt: number, knownUntil?: number): void {
     const held = this.get(id);
@@ -56,12 +56,12 @@ export class HeldSessions {
     this.#held.set(id, { record: received, savedAt, knownUntil: knownUntil ?? received.expiresAt }, this.now);
   }
 
-  /** A session comes from another store, if it fits into the cookies. A cookie that was made of it since is newer. */
+  /** Holds a session of another store, if it fits into its cookies. A state from a cookie is newer and stays. */
   adopt(id: string, record: SessionRecord): void {
     if (this.room.fits(record)) this.receive(id, () => record, 0);
   }
 
-  /** A session was changed, and is later than what it was changed from. */
+  /** Holds the new state of a session. It counts as newer than the state before, whatever the clock says. */
   hold(id: string, record: SessionRecord): void {
     const { savedAt = 0, knownUntil = 0, sealedAs } = this.get(id) ?? {};
     this.#held.set(
@@ -76,7 +76,7 @@ export class HeldSessions {
     );
   }
 
-  /** It is held no longer, and has not ended: another cookie of it may be younger. */
+  /** Drops a session without ending it: the browser may have a newer cookie of it. */
   drop(id: string): void {
     this.#held.delete(id);
   }
@@ -86,7 +86,7 @@ export class HeldSessions {
     this.#ended.set(id, true, this.now);
   }
 
-  /** True if this process knows that the session has ended: no cookie is to speak of it any more. */
+  /** True if this process knows that the session has ended. Then no cookie of it may be set. */
   hasEnded(id: string): boolean {
     return this.#ended.get(id, this.now) !== undefined;
   }

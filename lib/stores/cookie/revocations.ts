@@ -1,7 +1,7 @@
 import { SessionConfigurationError } from '../../errors.js';
 import type { SessionStore } from '../session-store.js';
 
-/** Throws `SessionConfigurationError` for revocations that forget ended sessions while others end. */
+/** Throws `SessionConfigurationError` for a store that evicts the ids of ended sessions. */
 export function requireDurable(revocations: SessionStore | undefined): void {
   if (revocations?.maxSessions === undefined || revocations.maxSessions === Infinity) return;
   throw new SessionConfigurationError(
@@ -11,7 +11,7 @@ export function requireDurable(revocations: SessionStore | undefined): void {
   );
 }
 
-/** What the revocations of a `CookieStore`, or the lack of them, let pass. */
+/** Warnings about revocations that are missing, or are lost when the process ends. */
 export function warningsOf(revocations: SessionStore | undefined): readonly string[] {
   if (!revocations) {
     return [
@@ -22,7 +22,7 @@ export function warningsOf(revocations: SessionStore | undefined): readonly stri
   if (revocations.maxSessions === undefined) return [];
   return [
     'CookieStore revocations: a MemoryStore forgets the ended sessions when this process ends, and other processes ' +
-      'never know of them. A copy of a session cookie made before the logout is accepted again then, until it ' +
-      'expires. Use a store that is durable and shared, such as FileStore or RedisStore.',
+      'never know them. A copy of a session cookie made before the logout is then accepted again, until it expires. ' +
+      'Use a store that is durable and shared, such as FileStore or RedisStore.',
   ];
 }

@@ -16,13 +16,13 @@ import type { Held, HeldSessions } from './held-sessions.js';
 import { warningsOf } from './revocations.js';
 import { decodeRecord, encodeRecord, type SealedRecord } from './sealed-record.js';
 
-/** Clocks of two servers may differ by so much: milliseconds. */
+/** The accepted difference between the clocks of two servers, in milliseconds. */
 const SKEW = 60_000;
 
-/** How many of the last cookies to remember. */
+/** The number of cookies whose content is cached. */
 const CACHED = 4096;
 
-/** What was sealed into a cookie, whose it is, and how it was opened. */
+/** The content of a cookie. */
 interface Content extends SealedRecord, Identity {
   readonly name: string;
   readonly value: string;
@@ -31,14 +31,14 @@ interface Content extends SealedRecord, Identity {
 
 /** A store whose sessions travel in sealed cookies. */
 interface SealingStore extends SessionStore {
-  /** Bound into every cookie. */
+  /** A name that is bound into every cookie. */
   readonly audience: string;
   readonly revocations: SessionStore | undefined;
 }
 
 /**
- * Travel by value: the whole record, sealed. A value that is too long for one cookie goes on in others. All of it is
- * sealed as one, so parts that do not belong together do not open.
+ * Travel by value: the cookie holds the whole sealed record. A value that is too long for one cookie is split over
+ * several. It is sealed before it is split, so parts of different values do not open.
  */
 export class SealedCookie implements SessionTravel {
   readonly writesNeedCookie = true;
@@ -49,7 +49,7 @@ export class SealedCookie implements SessionTravel {
   readonly #held: HeldSessions;
   readonly #rules: TravelRules;
   readonly #sealer: Sealer;
-  /** What was in the last cookies that were opened or sealed, so that a browser's next request costs no decryption. */
+  /** The content of the last cookies that were opened or sealed, so that the next request costs no decryption. */
   readonly #opened = new BoundedCache<Content>(CACHED);
 
   constructor(store: SealingStore, held: HeldSessions, rules: TravelRules) {
@@ -70,7 +70,7 @@ export class SealedCookie implements SessionTravel {
     const { id, secret, savedAt, record, outdated } = content;
     const { clock, maxAge, absoluteMaxAge } = this.#rules;
     if (Math.max(savedAt, record.createdAt) > clock() + SKEW) return 'malformed';
-    // The limits are those of today, whatever they were when it was sealed.
+    // The lifetimes of today, whatever they were when the cookie was sealed.
     const limited = (): SessionRecord => ({
       ...record,
       expiresAt: Math.min(record.expiresAt, savedAt + maxAge, record.createdAt + absoluteMaxAge),
@@ -89,7 +89,7 @@ export class SealedCookie implements SessionTravel {
       if (this.#held.hasEnded(id)) return [];
       if (!this.#held.get(id)) this.#held.adopt(id, record());
     }
-    // One that does not fit into cookies has stayed in the store that it was to be moved from.
+    // Undefined: the session does not fit into cookies, and stayed in the store from which it was to be moved.
     const held = this.#held.get(id);
     return held && chunksOf(name, this.#seal(name, identity, held));
   }
@@ -107,7 +107,7 @@ export class SealedCookie implements SessionTravel {
     const { record } = held;
     const savedAt = Math.max(this.#rules.clock(), held.savedAt);
     const value = this.#sealer.seal(name, encodeRecord({ secret, savedAt, record }));
-    // The cookie before this one is superseded: no request brings it any more.
+    // The previous cookie is superseded; drop it from the cache.
     if (held.sealedAs) this.#opened.delete(held.sealedAs);
     held.sealedAs = endOf(value);
     this.#cache({ name, value, id, secret, savedAt, record, outdated: false });
@@ -131,9 +131,9 @@ export class SealedCookie implements SessionTravel {
 
 const OUT_OF_REACH = 'Its sessions are in the browsers. Use a store on the server, such as MemoryStore.';
 const NO_REVOCATIONS =
-  'Give it a place to remember ended sessions: new CookieStore({ revocations: aStore }).';
+  'Give it a store for the ids of ended sessions: new CookieStore({ revocations: aStore }).';
 
-/** The end of a sealed value, which is its authentication tag: enough to look it up by. */
+/** The end of a sealed value, which is its authentication tag: short, and different for every value. */
 function endOf(value: string): string {
   return value.slice(-22);
 }

@@ -1,20 +1,20 @@
 import type { SessionRecord } from '../session-store.js';
 
-/** A session as it travels: whose it is, when it was put into this cookie, and all of it. */
+/** The content of a sealed cookie. */
 export interface SealedRecord {
   readonly secret: string;
-  /** The instant of issue, in milliseconds. */
+  /** The instant at which the cookie was made, in milliseconds. */
   readonly savedAt: number;
   readonly record: SessionRecord;
 }
 
 /**
- * The text that is sealed:
+ * Encodes the text to seal:
  *
  *     [1, savedAt, createdAt, lastAccessedAt, expiresAt, secret, userId or null, name, length, name, length …] LF text text …
  *
- * The first line is JSON; the texts of the fields follow as they are, so that no quote is escaped twice and nothing is
- * parsed that nobody reads.
+ * The first line is JSON. The texts of the fields follow unchanged, so that no quote is escaped twice and no field is
+ * parsed unless it is read.
  */
 export function encodeRecord({ secret, savedAt, record }: SealedRecord): string {
   const { createdAt, lastAccessedAt, expiresAt, userId = null, fields } = record;
@@ -27,7 +27,7 @@ export function encodeRecord({ secret, savedAt, record }: SealedRecord): string 
   return `${JSON.stringify(head)}\n${texts}`;
 }
 
-/** What was encoded; undefined for anything else, however it came to be sealed. */
+/** Decodes a text of {@link encodeRecord}; undefined for any other text. */
 export function decodeRecord(sealed: string): SealedRecord | undefined {
   const end = sealed.indexOf('\n');
   const [version, savedAt, createdAt, lastAccessedAt, expiresAt, secret, userId, ...sizes] = list(

@@ -18,7 +18,7 @@ const FEW = 16;
 
 type FieldDelta = Pick<SessionDelta, 'set' | 'delete'>;
 
-/** Packs fields into about a third of the memory that Maps take: it counts with a million sessions. */
+/** Packs fields into about a third of the memory of Maps, for a million sessions in one process. */
 export class FieldPacker {
   readonly #shapes = new Map<string, readonly string[]>();
 
