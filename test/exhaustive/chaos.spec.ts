@@ -2,7 +2,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { RedisServer } from '../redis/support/redis-server.js';
+import { RedisServer } from '../stores/redis/support/redis-server.js';
 import { type Adapter, adapters } from '../support/app.js';
 import { SolidbServer } from '../support/solidb-server.mjs';
 
