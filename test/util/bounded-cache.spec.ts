@@ -1,4 +1,4 @@
-import { BoundedCache } from '../lib/util/bounded-cache.js';
+import { BoundedCache } from '../../lib/util/bounded-cache.js';
 
 describe('BoundedCache', () => {
   it('returns what was set, and undefined for any other key', () => {
