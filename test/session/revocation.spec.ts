@@ -356,7 +356,7 @@ async function trackedSocket(
 
 /**
  * Every way by which a session is held, with every way by which it ends: the cells of the table in docs/revocation.md. That
- * of a Redis failover is in `redis/failover.spec.ts` and `redis/near-cache.spec.ts`.
+ * of a Redis failover is in `stores/redis/failover.spec.ts` and `stores/redis/near-cache.spec.ts`.
  */
 describe.each(adapters)('on %s', (adapter) => {
   let scene: Scene;
