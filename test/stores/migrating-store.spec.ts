@@ -11,7 +11,6 @@ import {
 import { resolveOptions } from '../../lib/options/resolved-options.js';
 import { SessionRuntime } from '../../lib/session/session-runtime.js';
 import { BoundedStore } from '../../lib/stores/bounded-store.js';
-import { SerialQueues } from '../../lib/util/serial-queue.js';
 import { MigratingStore } from '../../lib/stores/migrating.store.js';
 import { Clock, SECRET } from '../support/app.js';
 import { HeldStore } from '../support/held-store.js';
@@ -31,60 +30,6 @@ const record = (fields: Record<string, string> = { cart: '["pen"]' }, seconds = 
 const setting = (name: string, header = {}) => ({ set: new Map([[name, '1']]), delete: [], header });
 const namesIn = (found: SessionRecord | undefined): string[] | undefined =>
   found && [...found.fields.keys()].toSorted();
-
-describe('serial queues by key', () => {
-  it('run one after the other, those of another key beside them, and go on after a failure', async () => {
-    const queues = new SerialQueues();
-    const seen: string[] = [];
-    let release = (): void => {};
-    const released = new Promise<void>((resolve) => (release = resolve));
-    const failing = queues.run('one', async () => {
-      seen.push('first');
-      await released;
-      throw new Error('failed');
-    });
-    const second = queues.run('one', async () => void seen.push('second'));
-    await queues.run('other', async () => void seen.push('other'));
-    expect(seen).toEqual(['first', 'other']);
-    release();
-    await expect(failing).rejects.toThrow('failed');
-    await second;
-    expect(seen).toEqual(['first', 'other', 'second']);
-  });
-
-  it('keep their order when one ends while others wait', async () => {
-    const queues = new SerialQueues();
-    const seen: number[] = [];
-    const releases: (() => void)[] = [];
-    const step = (index: number) => (): Promise<void> => {
-      seen.push(index);
-      return new Promise((resolve) => releases.push(resolve));
-    };
-    const first = queues.run('one', step(1));
-    const second = queues.run('one', step(2));
-    releases[0]();
-    await first;
-    await new Promise(setImmediate);
-    const third = queues.run('one', step(3));
-    await new Promise(setImmediate);
-    expect(seen).toEqual([1, 2]);
-    releases[1]();
-    await second;
-    await new Promise(setImmediate);
-    releases[2]();
-    await third;
-    expect(seen).toEqual([1, 2, 3]);
-  });
-
-  it('are forgotten when they are over: the next starts at once', async () => {
-    const queues = new SerialQueues();
-    await queues.run('one', async () => {});
-    await expect(queues.run('one', () => Promise.reject(new Error('failed')))).rejects.toThrow('failed');
-    let started = false;
-    void queues.run('one', async () => void (started = true));
-    expect(started).toBe(true);
-  });
-});
 
 describe('two stores as one', () => {
   let old: HeldStore;
@@ -306,60 +251,6 @@ describe('two stores as one', () => {
       return [await begun, await outcome];
     });
     expect([inOrder, inReverse]).toContain(overlapping);
-  });
-});
-
-describe('idle', () => {
-  it('comes at once where nothing is under way, and otherwise when all of it has ended, however', async () => {
-    const store = new HeldStore(undefined, clock.read);
-    const bounded = new BoundedStore(store, 60_000, () => {});
-    await bounded.idle();
-    const [one, two] = [store.hold('load'), store.hold('load')];
-    const loads = [bounded.load(ID, () => {}), bounded.load(ID, () => {})];
-    let isIdle = false;
-    const idle = bounded.idle().then(() => (isIdle = true));
-    const other = bounded.idle();
-    one.release();
-    await loads[0];
-    await new Promise(setImmediate);
-    expect(isIdle).toBe(false);
-    two.release();
-    await Promise.all([idle, other]);
-    store.fail('load');
-    await expect(bounded.load(ID, () => {})).rejects.toMatchObject({ operation: 'load' });
-    await bounded.idle();
-  });
-
-  it('is not deceived by an answer that comes after its time', async () => {
-    const { jest } = import.meta;
-    jest.useFakeTimers();
-    try {
-      const store = new HeldStore(undefined, clock.read);
-      const bounded = new BoundedStore(store, 1000, () => {});
-      const [late, held] = [store.hold('load'), store.hold('commit')];
-      const loading = bounded.load(ID, () => {}).catch((error: unknown) => error);
-      await jest.advanceTimersByTimeAsync(1000);
-      expect(await loading).toMatchObject({ operation: 'load' });
-      const committing = bounded.commit(ID, setting('a'));
-      let isIdle = false;
-      const idle = bounded.idle().then(() => (isIdle = true));
-      late.release();
-      await jest.advanceTimersByTimeAsync(10);
-      expect(isIdle).toBe(false);
-      held.release();
-      await Promise.all([committing, idle]);
-    } finally {
-      jest.useRealTimers();
-    }
-  });
-
-  it('comes also where an operation never ends', async () => {
-    const store = new HeldStore(undefined, clock.read);
-    store.hang('load');
-    const bounded = new BoundedStore(store, 20, () => {});
-    const loading = bounded.load(ID, () => {}).catch((error: unknown) => error);
-    await bounded.idle();
-    expect(await loading).toMatchObject({ operation: 'load' });
   });
 });
 
