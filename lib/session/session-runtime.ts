@@ -1,18 +1,15 @@
 import { Logger } from '@nestjs/common';
-import { inspect } from 'node:util';
-import { KeyRing } from '../crypto/key-ring.js';
-import { SessionConfigurationError } from '../errors.js';
 import { isHttps, type HttpRequest } from '../http/request-context.js';
 import type { SessionCookie } from '../http/session-cookie.js';
-import { checkedStore, type ResolvedSessionOptions } from '../options/resolved-options.js';
-import { BoundedStore } from '../stores/bounded-store.js';
-import { MigratingStore, storesIn } from '../stores/migrating.store.js';
+import type { ResolvedSessionOptions } from '../options/resolved-options.js';
+import type { BoundedStore } from '../stores/bounded-store.js';
 import type { SessionStore } from '../stores/session-store.js';
 import { EventStream } from './event-stream.js';
 import type { LifetimeRules } from './lifetime.js';
 import type { SessionEvent } from './session-events.js';
 import type { SessionExtension } from './session-extension.js';
-import { TravelInUse } from './travel-in-use.js';
+import { StoreInUse } from './store-in-use.js';
+import type { TravelInUse } from './travel-in-use.js';
 import { UserSessions } from './user-sessions.js';
 
 /** What every transaction of an application shares: the store, the keys, the clock and the rules of time. */
@@ -20,6 +17,7 @@ export class SessionRuntime {
   readonly logger = new Logger('SessionModule');
   readonly events = new EventStream(this.logger);
   readonly travel: TravelInUse;
+  readonly #stores: StoreInUse;
   readonly users = new UserSessions(this);
   readonly now: () => number;
   readonly authKey: string;
@@ -30,19 +28,13 @@ export class SessionRuntime {
   readonly extensions: SessionExtension[] = [];
   /** What wants to know that sessions may have ended of which no event tells: all of them, or those of another store. */
   readonly onManyEnded: (() => void)[] = [];
-  readonly #storeTimeout: number;
-  /** Every store that was ever in use: what they opened is theirs to close in the end. */
-  readonly #used = new Set<SessionStore>();
-  #store: BoundedStore;
   #warnedOfProxy = false;
   #warnedOfForeignSession = false;
 
   constructor(options: ResolvedSessionOptions) {
-    this.travel = new TravelInUse(options, new KeyRing(options.secrets));
+    this.#stores = new StoreInUse(options, this.logger);
+    this.travel = this.#stores.travel;
     this.maxSessionsPerUser = options.auth.maxSessionsPerUser;
-    this.#storeTimeout = options.storeTimeout;
-    this.#used.add(options.store);
-    this.#store = this.#put(options.store);
     this.now = options.clock;
     this.authKey = options.auth.key;
     this.lifetime = options;
@@ -52,26 +44,16 @@ export class SessionRuntime {
 
   /** The store in use. */
   get store(): BoundedStore {
-    return this.#store;
+    return this.#stores.store;
   }
 
   get cookie(): SessionCookie {
     return this.travel.cookie;
   }
 
-  /** Sessions are in `store` from now on; with `migrate`, those in the present one are moved when they are used. */
+  /** Puts another store in use; see {@link StoreInUse.use}. */
   async useStore(store: SessionStore, migrate: boolean): Promise<void> {
-    this.#check(checkedStore(store));
-    await this.#bounded(store).ping();
-    const present = this.#store;
-    // One that sessions move back to is not also one that they come from.
-    const others = migrate ? [...storesIn(present.store)].filter((other) => other !== store) : [];
-    const idle = present.idle();
-    const chain = [store, ...others].reduceRight(
-      (from, to) => new MigratingStore(to, from, idle, this.#storeTimeout),
-    );
-    this.#store = this.#put(chain);
-    this.#used.add(store);
+    await this.#stores.use(store, migrate);
     this.manyEnded();
   }
 
@@ -80,31 +62,10 @@ export class SessionRuntime {
     for (const notice of this.onManyEnded) notice();
   }
 
-  /** Closes every store that was in use. */
+  /** Ends the events, and closes every store that was in use. */
   async close(): Promise<void> {
     this.events.complete();
-    await Promise.all([...this.#used].map((store) => store.close?.()));
-  }
-
-  #put(store: SessionStore): BoundedStore {
-    this.#check(store);
-    this.travel.use(store);
-    for (const warning of this.travel.current.warnings ?? []) this.logger.warn(warning);
-    return this.#bounded(store);
-  }
-
-  #check(store: SessionStore): void {
-    if (this.maxSessionsPerUser === Infinity || store.listByUser) return;
-    throw new SessionConfigurationError(
-      'auth.maxSessionsPerUser',
-      `it needs a store that can list the sessions of a user, and ${store.constructor.name} has no listByUser()`,
-    );
-  }
-
-  #bounded(store: SessionStore): BoundedStore {
-    return new BoundedStore(store, this.#storeTimeout, (operation, cause) =>
-      this.logger.error(`The session store could not be reached (${operation}): ${messageOf(cause)}`),
-    );
+    await this.#stores.close();
   }
 
   emit(event: SessionEvent): void {
@@ -130,9 +91,4 @@ export class SessionRuntime {
         "the adapter to trust it: app.set('trust proxy', 1) on Express, new FastifyAdapter({ trustProxy: true }) on Fastify.",
     );
   }
-}
-
-function messageOf(cause: unknown): string {
-  // String() throws for some values, and a store may reject with any.
-  return cause instanceof Error ? cause.message : inspect(cause);
 }
