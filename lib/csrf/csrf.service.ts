@@ -12,7 +12,7 @@ import type { CsrfRefusal } from '../session/session-events.js';
 import { SessionManager } from '../session/session-manager.js';
 import { SessionRuntime } from '../session/session-runtime.js';
 import { VISITOR_CSRF } from '../session/field-names.js';
-import type { SessionTransaction } from '../session/transaction.js';
+import type { SessionTransaction } from '../session/session-transaction.js';
 import {
   type CsrfEvidence,
   type CsrfTokenVerdict,

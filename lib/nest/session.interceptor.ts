@@ -11,7 +11,7 @@ import { messageSession } from '../session/opened-session.js';
 import { RequestSession } from '../session/request-session.js';
 import { skipsSession } from './session.decorators.js';
 import { SessionManager } from '../session/session-manager.js';
-import type { SessionTransaction } from '../session/transaction.js';
+import type { SessionTransaction } from '../session/session-transaction.js';
 
 /**
  * Saves the session when a handler has answered, before Nest sends the answer: a save that fails reaches the exception

@@ -1,6 +1,6 @@
 import { encode } from '../util/json-text.js';
 import { FLASH } from './field-names.js';
-import type { FieldSet } from './field-set.js';
+import type { FieldSet } from './session-fields.js';
 
 /** What flash messages need of the session they belong to. */
 interface Host {

@@ -1,6 +1,6 @@
 import type { HttpRequest } from '../http/request-context.js';
 import type { SessionRecord } from '../stores/session-store.js';
-import type { FieldChanges } from './field-set.js';
+import type { FieldChanges } from './session-fields.js';
 import { DATA, LOGIN_AGENT, LOGIN_AT, LOGIN_IP } from './field-names.js';
 
 /** As much of a User-Agent as is kept; the header is the client's to choose. */

@@ -4,7 +4,7 @@ import type { Session } from './session.js';
 import type { SessionData } from '../options/session-data.js';
 import { DATA } from './field-names.js';
 import { userIdOf } from './login.js';
-import type { SessionTransaction } from './transaction.js';
+import type { SessionTransaction } from './session-transaction.js';
 
 type Values = Record<string, unknown>;
 /** The end of a callback-style call, as Passport makes them. */

@@ -1,7 +1,7 @@
 import type { Identity } from '../stores/session-travel.js';
 import type { OutgoingHeaders } from '../http/outgoing-headers.js';
 import type { HttpRequest } from '../http/request-context.js';
-import type { FieldSet } from './field-set.js';
+import type { FieldSet } from './session-fields.js';
 
 /** A session of a request, as an extension sees it. */
 export interface ExtendedSession {

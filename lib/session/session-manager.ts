@@ -9,7 +9,7 @@ import type { SessionEvent } from './session-events.js';
 import { infoOf, type SessionInfo } from './session-info.js';
 import { SessionRuntime } from './session-runtime.js';
 import type { Session } from './session.js';
-import { SessionTransaction } from './transaction.js';
+import { SessionTransaction } from './session-transaction.js';
 
 /**
  * Opens the session of a request, and looks after all the others.

@@ -4,8 +4,8 @@ import {
   SessionUsageError,
   SessionValueError,
 } from '../errors.js';
-import type { FieldChanges } from './field-set.js';
-import type { SessionReply } from './session-reply.js';
+import type { FieldChanges } from './session-fields.js';
+import type { SessionReply } from './session-response.js';
 import type { SessionRuntime } from './session-runtime.js';
 import { SerialQueue } from '../util/serial-queue.js';
 
