@@ -14,7 +14,7 @@ export interface CookieStoreOptions {
   /**
    * A store for the ids of ended sessions, each kept until the session would have expired. Without it, a copy of the
    * cookie from before the logout is still accepted after the logout. It must be durable and must not evict: a session
-   * whose id it loses counts as not ended. A `MemoryStore` with `maxSessions` stops the boot; without, it is warned of.
+   * whose id it loses counts as not ended. A `MemoryStore` logs a warning; with `maxSessions`, it stops the boot.
    * @default none
    */
   revocations?: SessionStore;

@@ -91,7 +91,7 @@ export class HeldSessions {
     return this.#ended.get(id, this.now) !== undefined;
   }
 
-  /** An id that ended is created once more. */
+  /** Makes an id usable again whose session has ended. */
   reopen(id: string): void {
     this.#ended.delete(id);
   }
