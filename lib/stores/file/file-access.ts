@@ -5,29 +5,29 @@ import { SessionConfigurationError } from '../../errors.js';
 import { processTag } from './process-tag.js';
 import { checkParents, refuseDirectory } from './file-parents.js';
 
-/** The largest document that is read or written, in bytes. */
+/** The largest document to read or write, in bytes. */
 export const MAX_BYTES = 8 * 1024 * 1024;
 
-/** What opening a link (O_NOFOLLOW), a socket or a device without a driver fails with. */
+/** The errors of opening a link (O_NOFOLLOW), a socket or a device without a driver. */
 const NO_FILE = ['ELOOP', 'EMLINK', 'ENXIO', 'ENODEV', 'EOPNOTSUPP'];
 
 let temporaries = 0;
 
-/** Whether a file system operation failed with one of the codes. */
+/** True if an operation of the file system failed with one of the codes. */
 export function failedWith(error: unknown, ...codes: string[]): boolean {
   return codes.includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
 /**
- * Makes the directory and its `folders` what nobody else can write to, or throws {@link SessionConfigurationError}:
- * each is created with mode 0700, or is ours, a directory and no link, closed to the writes of others, and holds no
- * folder that is a link. Nobody else can put another directory in its place, see {@link checkParents}.
+ * Creates the directory with mode 0700, or checks it and its `folders`. Throws {@link SessionConfigurationError} if
+ * another user can write to them. Each must be a directory and no link, belong to this user, not be writable by others,
+ * and not contain links in the place of folders. See {@link checkParents} for the path that leads to the directory.
  */
 export function checkDirectory(directory: string, folders: readonly string[]): void {
   try {
     checkPlace(directory);
     if (mkdirSync(directory, { recursive: true, mode: 0o700 })) chmodSync(directory, 0o700);
-    // Again: where everybody may write, such as in /tmp, somebody may have been quicker to create a part of it.
+    // Checked again: in a directory like /tmp, another user may have created a part of the path before us.
     checkPlace(directory);
     for (const folder of folders) checkFolder(join(directory, folder));
     accessSync(directory, constants.R_OK | constants.W_OK | constants.X_OK);
@@ -48,7 +48,7 @@ function checkFolder(path: string): void {
   const refuse = (problem: string): never => refuseDirectory(`${path} ${problem}`);
   if (stat.isSymbolicLink()) refuse('is a symbolic link; name the directory it leads to');
   if (!stat.isDirectory()) refuse('is no directory; move it away, or name another');
-  // Windows has neither owners nor modes that could be asked for here.
+  // Windows has no owners and modes that Node could read here.
   const user = process.getuid?.();
   if (user !== undefined) {
     if (stat.uid !== user) refuse(`belongs to user ${stat.uid}, and this process to user ${user}; chown it`);
@@ -60,7 +60,7 @@ function checkFolder(path: string): void {
   if (link) refuse(`holds a symbolic link, ${link.name}, where a folder belongs; remove it`);
 }
 
-/** Creates a folder and those above it, with mode 0700 whatever the umask. */
+/** Creates a folder and its parents with mode 0700, whatever the umask is. */
 export async function makeFolder(path: string, durable: boolean): Promise<void> {
   try {
     await mkdir(path, 0o700);
@@ -74,7 +74,7 @@ export async function makeFolder(path: string, durable: boolean): Promise<void> 
   }
 }
 
-/** What is in a folder; nothing, if there is none. */
+/** Lists a folder. A folder that does not exist is empty. */
 export async function listFolder(path: string): Promise<Dirent[]> {
   try {
     return await readdir(path, { withFileTypes: true });
@@ -85,8 +85,8 @@ export async function listFolder(path: string): Promise<Dirent[]> {
 }
 
 /**
- * The text of a regular file; undefined if there is none. Empty for anything else that has the name: a link, a FIFO,
- * a folder, a device or a file above the limit is not followed, not waited for and not read.
+ * Reads a regular file as text. Returns undefined if there is no file, and an empty text for anything else: a link, a
+ * FIFO, a folder, a device, or a file above `MAX_BYTES`. It follows no link and waits for no FIFO.
  */
 export async function readGuarded(path: string): Promise<string | undefined> {
   try {
@@ -112,8 +112,8 @@ export async function readGuarded(path: string): Promise<string | undefined> {
 }
 
 /**
- * Puts a whole file in the place of what was there, or leaves that as it is and rejects. `durable`: what was written
- * outlives a loss of power, once the promise has settled.
+ * Replaces a file as a whole, or rejects and leaves the old one as it is. `durable`: when the promise has resolved, the
+ * new file survives a loss of power.
  */
 export async function replaceFile(path: string, text: Buffer, durable: boolean): Promise<void> {
   const temporary = await writeTemporary(path, text, durable);
@@ -131,20 +131,20 @@ export async function tryToWrite(path: string): Promise<void> {
   await unlink(await writeTemporary(path, Buffer.from('ping'), false));
 }
 
-/** Removes whatever is at `path`, links themselves and not what they lead to; folders stay. */
+/** Removes a file or a link at `path`, never the target of a link. A folder stays. */
 export async function removeEntry(path: string, durable: boolean): Promise<void> {
   try {
     await unlink(path);
   } catch (error) {
     if (failedWith(error, 'ENOENT')) return;
-    // Linux says EISDIR, others EPERM, which may mean something else.
+    // For a folder, Linux fails with EISDIR, others with EPERM, which may have another reason.
     if ((await lstat(path)).isDirectory()) return;
     throw error;
   }
   if (durable) await syncFolder(dirname(path));
 }
 
-/** Makes what a folder lists outlive a loss of power. */
+/** Makes the list of a folder's entries survive a loss of power. */
 export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, constants.O_RDONLY);
   try {
@@ -154,7 +154,7 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** In the same folder, so that a rename is all it takes; named by its maker, so that others know a stray. */
+/** Writes a file next to `path`, so that a rename can replace `path`. Its name has the process tag of its writer. */
 async function writeTemporary(path: string, bytes: Buffer, durable: boolean): Promise<string> {
   const temporary = `${path}.${processTag()}.${temporaries++}.tmp`;
   const file = await open(temporary, 'wx', 0o600);
@@ -172,7 +172,7 @@ async function writeTemporary(path: string, bytes: Buffer, durable: boolean): Pr
   return temporary;
 }
 
-/** A stray that cannot be removed is swept up later; the error that led here is the one to tell of. */
+/** Removes a temporary file. A failure is ignored: the sweeper removes the file later. */
 async function discard(temporary: string): Promise<void> {
   await rm(temporary, { force: true }).catch(() => undefined);
 }

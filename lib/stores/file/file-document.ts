@@ -1,25 +1,25 @@
 import { sha256 } from '../../util/sha256.js';
 import type { SessionRecord } from '../session-store.js';
 
-/** A session as a document holds it: the record, and the id that its name cannot be turned back into. */
+/** A session as a document holds it: with its id, because the name of the file is only a hash of the id. */
 export interface StoredSession {
   readonly id: string;
   readonly record: SessionRecord;
 }
 
-/** What an id of a session, or a user, is called on the disk: SHA-256 in hex, whatever the id consists of. */
+/** The name on the disk for the id of a session or a user: its SHA-256 in hex. */
 export function nameOf(id: string): string {
   return sha256(id);
 }
 
-/** A session as JSON for people to read. */
+/** Encodes a session as readable JSON. */
 export function encodeDocument({ id, record }: StoredSession): string {
   const { createdAt, lastAccessedAt, expiresAt, userId, fields } = record;
   const document = { version: 1, id, createdAt, lastAccessedAt, expiresAt, userId };
   return `${JSON.stringify({ ...document, fields: Object.fromEntries(fields) }, undefined, 2)}\n`;
 }
 
-/** The session in a document called `name`; undefined for any text that {@link encodeDocument} did not write for it. */
+/** Decodes the document called `name`; undefined for a text that {@link encodeDocument} did not write for it. */
 export function decodeDocument(text: string, name: string): StoredSession | undefined {
   const document = parse(text);
   if (!isObject(document)) return undefined;

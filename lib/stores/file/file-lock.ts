@@ -6,24 +6,24 @@ import { SerialQueues } from '../../util/serial-queue.js';
 import { failedWith, makeFolder } from './file-access.js';
 import { hasDied, processTag } from './process-tag.js';
 
-// A lock is a symbolic link to nothing whose text names its holder: made, with its text, by one system call that
-// one process wins, so there is no lock that does not say whose it is.
+// A lock is a symbolic link without a target. Its text is the process tag of its holder. One system call makes the link
+// with its text, and succeeds for one process only, so every lock names its holder.
 //
-// Breaking the lock of a dead holder H: two may find H dead at once, and the slower one must not remove the lock
-// the faster one has taken since. So whoever wants to remove what H left takes another lock first, "<lock>.<hash of
-// H>", and looks again. While it holds that, what H left can change in no way: H is dead, and everybody else waits.
-// If its holder dies too, that lock is broken by the same rule.
+// Breaking the lock of a dead holder H: two processes may find H dead at once, and the slower one must not remove the
+// lock that the faster one has taken since. So a process first takes another lock, "<lock>.<hash of H>", and then reads
+// the lock of H again. While it holds the other lock, the lock of H cannot change: H is dead, and all others wait. If
+// the holder of the other lock dies too, that lock is broken in the same way.
 
-/** How long to wait for a lock, in milliseconds. */
+/** The longest wait for a lock, in milliseconds. */
 const WAIT = 5000;
 
-/** Names of the locks at `<lock>`, and of those under which they are broken, after the name of the lock itself. */
+/** The suffix of a lock's file name, or of the lock that is taken to break it. */
 export const LOCK_SUFFIX = /^\.lock(?:\.[\w-]{16})?$/;
 
 const queues = new SerialQueues();
 
 /**
- * Runs the step while no other process on this host, and nothing else in this one, runs one under the same lock.
+ * Runs a step under a lock: no two steps under one lock run at the same time, in this process or others of the host.
  * Rejects if the lock is not free within five seconds.
  */
 export function withFileLock<T>(lock: string, step: () => Promise<T>): Promise<T> {
@@ -38,7 +38,7 @@ export function withFileLock<T>(lock: string, step: () => Promise<T>): Promise<T
   });
 }
 
-/** Removes the lock file at `path`, if its holder has died; `lock` is the lock itself. */
+/** Removes the file at `path` if its holder has died. `path` is `lock` itself, or the lock taken to break it. */
 export async function breakIfDead(path: string, lock: string): Promise<void> {
   const holder = await holderOf(path);
   if (holder !== undefined && (await hasDied(holder, path))) {
@@ -67,7 +67,7 @@ async function breakLock(path: string, lock: string, holder: string, deadline: n
   }
 }
 
-/** Only our own: while this process stood still, one on another host may have taken it for dead. */
+/** Removes a lock if this process still holds it: while it was suspended, another host may have broken the lock. */
 async function release(path: string): Promise<void> {
   if ((await holderOf(path)) === processTag()) await unlink(path);
 }
@@ -77,14 +77,14 @@ async function place(path: string): Promise<boolean> {
     await symlink(processTag(), path);
     return true;
   } catch (error) {
-    // Once for each folder, so it may as well be for good.
+    // Durable, because it happens only once per folder.
     if (failedWith(error, 'ENOENT')) await makeFolder(dirname(path), true);
     else if (!failedWith(error, 'EEXIST')) throw error;
     return false;
   }
 }
 
-/** Who holds the lock; empty for what is no lock, and undefined if there is none. */
+/** The tag of the lock's holder; empty for a file that is no lock, undefined if there is no file. */
 async function holderOf(path: string): Promise<string | undefined> {
   try {
     return await readlink(path);

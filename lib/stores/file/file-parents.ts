@@ -2,33 +2,33 @@ import { lstatSync, readlinkSync } from 'node:fs';
 import { isAbsolute, join, sep } from 'node:path';
 import { SessionConfigurationError } from '../../errors.js';
 
-/** As many links as Linux follows in one path (path_resolution(7)). */
+/** The number of links that Linux follows in one path (path_resolution(7)). */
 const MOST_LINKS = 40;
 
 const WRITABLE_BY_OTHERS = 0o022;
 const STICKY = 0o1000;
 
-/** Throws {@link SessionConfigurationError}. */
+/** Throws {@link SessionConfigurationError} for the option `directory`. */
 export function refuseDirectory(problem: string): never {
   throw new SessionConfigurationError('FileStore directory', problem);
 }
 
 /**
- * Refuses a directory, given by its absolute path, if somebody else could put another in its place. The rule is that of
- * sshd's StrictModes: what leads there, from the root on, belongs to root or to this user, and others can write to no
- * directory of it. A directory with the sticky bit, such as `/tmp`, is fine: an entry in it can be replaced by its
- * owner alone. Links on the way are checked as well, and what leads to where they lead.
+ * Throws {@link SessionConfigurationError} if another user could replace the directory, given by its absolute path. The
+ * rule is that of sshd's StrictModes: each of its parents belongs to root or to this user, and is not writable by
+ * others. A parent with the sticky bit, such as `/tmp`, is accepted: only its owner can replace an entry. Links in the
+ * path are checked too, and the parents of their targets.
  *
- * Ends at what does not exist yet.
+ * The check ends at the first part of the path that does not exist.
  */
 export function checkParents(directory: string): void {
-  // Windows has neither owners nor modes that could be asked for here.
+  // Windows has no owners and modes that Node could read here.
   const user = process.getuid?.();
   if (user === undefined) return;
   const names = directory.split(sep);
   let parent: string = sep;
   let links = 0;
-  // Each turn takes a name away. Only links add some, and there is a limit to how many links are followed.
+  // Ends: each pass removes a name. Only links add names, and the number of links is limited.
   while (names.length > 0) {
     const path = join(parent, names.shift() as string);
     const stat = lstatSync(path, { throwIfNoEntry: false });

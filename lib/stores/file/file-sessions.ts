@@ -14,31 +14,31 @@ import { withFileLock } from './file-lock.js';
 import { FileUserIndex } from './file-user-index.js';
 import { tooLarge } from '../too-large.js';
 
-/** What is found under a session's name. */
+/** The document found under a session's name. */
 export type FoundSession =
   ({ readonly state: 'live' | 'expired' } & StoredSession) | { readonly state: 'undecodable' };
 
-/** Whether it was a session once, or never. */
+/** True if the document is not of a live session. */
 export function isDead(found: FoundSession): boolean {
   return found.state !== 'live';
 }
 
-/** Whose marker there is, if there is one. */
+/** The user in whose index the document is listed; undefined if in none. */
 export function ownerOf(found: FoundSession | undefined): string | undefined {
   return !found || found.state === 'undecodable' ? undefined : found.record.userId;
 }
 
-/** What a session's document is called. */
+/** The file name of a session's document. */
 export const DOCUMENT = /^[0-9a-f]{64}\.json$/;
 
-/** The 256 folders that sessions are spread over. */
+/** The names of the 256 folders over which sessions are spread. */
 export const SHARDS: readonly string[] = Array.from({ length: 256 }, (_, shard) =>
   shard.toString(16).padStart(2, '0'),
 );
 
 /**
- * The sessions' documents and the index of their users, by name: SHA-256 of the id. What writes or removes must
- * hold the session's lock, {@link FileSessions.locked}.
+ * The documents of the sessions and the index of their users, both by name: SHA-256 of the id. A caller that writes or
+ * removes must hold the session's lock, {@link FileSessions.locked}.
  */
 export class FileSessions {
   readonly users: FileUserIndex;
@@ -54,12 +54,12 @@ export class FileSessions {
     this.users = new FileUserIndex(join(directory, 'users'), durable);
   }
 
-  /** Where files of the session lie: its document, its lock, temporaries. */
+  /** The path of a file of the session: its document, its lock or a temporary file. */
   path(name: string, suffix: string): string {
     return join(this.#root, name.slice(0, 2), name + suffix);
   }
 
-  /** What lies in a shard: documents, locks, temporaries, and what is not ours. */
+  /** The names of all files in a shard: documents, locks, temporary files, and files that are not of this store. */
   async filesIn(shard: string): Promise<string[]> {
     return (await listFolder(join(this.#root, shard))).map(({ name }) => name);
   }
@@ -71,14 +71,14 @@ export class FileSessions {
     }
   }
 
-  /** Rejects if no session can be written. */
+  /** Rejects if sessions cannot be written. */
   async ping(): Promise<void> {
     const path = this.path(nameOf('ping'), '.json');
     await makeFolder(dirname(path), this.durable);
     await tryToWrite(path);
   }
 
-  /** Runs the step while nobody else, in this process or another, changes the session. */
+  /** Runs the step under the session's lock: no other step, in this process or another, can change the session. */
   locked<T>(name: string, step: () => Promise<T>): Promise<T> {
     return withFileLock(this.path(name, '.lock'), step);
   }
@@ -96,7 +96,7 @@ export class FileSessions {
     return found?.state === 'live' ? found : undefined;
   }
 
-  /** Writes the session; `before` is whose it was. */
+  /** Writes the session. `before` is the user that it had before. */
   async write(session: StoredSession, before?: string): Promise<void> {
     const name = nameOf(session.id);
     const document = Buffer.from(encodeDocument(session));
@@ -114,7 +114,7 @@ export class FileSessions {
     if (userId !== undefined) await this.users.remove(nameOf(userId), name);
   }
 
-  /** Takes the session's lock and removes what is found then, if it is to be removed; what it was. */
+  /** Under the session's lock, reads its document and removes it if `which` returns true. Returns the document. */
   erase(name: string, which: (found: FoundSession) => boolean): Promise<FoundSession | undefined> {
     return this.locked(name, async () => {
       const found = await this.read(name);
@@ -129,7 +129,7 @@ export class FileSessions {
     });
   }
 
-  /** The live session, seen under its lock; the marker that says it is the user's is removed, if it is not. */
+  /** Reads a live session under its lock. Removes it from the user's index if it is not the user's. */
   correct(user: string, name: string): Promise<StoredSession | undefined> {
     return this.locked(name, async () => {
       const found = await this.readLive(name);
@@ -139,7 +139,7 @@ export class FileSessions {
   }
 }
 
-/** Whether the session is the user's, who is given by name. */
+/** True if the session is of the user with this name. */
 export function isOf(user: string, session: StoredSession | undefined): boolean {
   const userId = session?.record.userId;
   return userId !== undefined && nameOf(userId) === user;

@@ -5,11 +5,13 @@ import { breakIfDead, LOCK_SUFFIX } from './file-lock.js';
 import { DOCUMENT, type FileSessions, isDead, isOf, SHARDS } from './file-sessions.js';
 import { everyMilliseconds } from '../../util/background-timer.js';
 
-/** What a temporary is called after its session's name; the holder is in the middle. */
+/** The suffix of a temporary file: it has the process tag of its writer. */
 const TEMPORARY_SUFFIX = /^\.json\.(.+)\.\d+\.tmp$/;
 
-// See memory.store.ts: a timer made in a request would hold what that request's AsyncLocalStorage holds.
-/** Removes what has expired, what is no session, and what the dead left behind; it knows them by their names alone. */
+/**
+ * Removes expired and undecodable sessions, and the locks and temporary files of dead processes. Files with other names
+ * stay.
+ */
 export class FileSweeper {
   readonly #logger = new Logger('FileStore');
   #timer: NodeJS.Timeout | undefined;
@@ -20,7 +22,7 @@ export class FileSweeper {
 
   /** Sweeps one shard after the other, all of them within `interval` milliseconds, in the background. */
   start(interval: number): void {
-    // Processes that share the directory are not to walk it in step.
+    // Random, so that processes that share the directory sweep different shards.
     let shard = Math.floor(Math.random() * SHARDS.length);
     const tick = (): void => {
       if (this.#walk) return;
@@ -30,14 +32,14 @@ export class FileSweeper {
     this.#timer = everyMilliseconds(interval / SHARDS.length, tick);
   }
 
-  /** Ends the background, after the file it is at. */
+  /** Ends sweeping in the background, after the current file. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     this.#timer = undefined;
     await this.#walk;
   }
 
-  /** Sweeps everything now; how many sessions had expired. */
+  /** Sweeps all shards now. Returns the number of expired sessions. */
   async sweep(): Promise<number> {
     let expired = 0;
     for (const shard of SHARDS) {
@@ -51,13 +53,13 @@ export class FileSweeper {
       for await (const _ of this.#sweep(shard)) if (!this.#timer) return;
       this.#failed = false;
     } catch (error) {
-      // Once, until it works again: it would be said many times a minute.
+      // Logged once until it works again, instead of many times a minute.
       if (!this.#failed) this.#logger.warn(`Expired sessions cannot be removed: ${String(error)}`);
       this.#failed = true;
     }
   }
 
-  /** One file at a time, so that what serves requests has its turn in between; what became of each. */
+  /** Sweeps a shard, one file at a time, so that requests are served in between. Yields the state of each. */
   async *#sweep(shard: string): AsyncGenerator<string | undefined> {
     for (const file of await this.sessions.filesIn(shard)) yield await this.#sweepFile(file);
     for (const user of await this.sessions.users.usersIn(shard)) {

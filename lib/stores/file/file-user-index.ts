@@ -5,8 +5,8 @@ import { failedWith, listFolder, makeFolder, removeEntry, syncFolder } from './f
 const NAME = /^[0-9a-f]{64}$/;
 
 /**
- * Which sessions a user may have: a folder for each user, and in it an empty file for each session. It is written
- * before the session and removed after it, so a crash leaves a marker too many, and never one too few.
+ * The sessions of each user: a folder for each user, and in it an empty file for each session. The file is created
+ * before the session and removed after it, so a crash may leave a file too many, but never one too few.
  */
 export class FileUserIndex {
   constructor(
@@ -23,7 +23,7 @@ export class FileUserIndex {
         return;
       } catch (error) {
         if (failedWith(error, 'EEXIST')) return;
-        // No folder yet, or no longer: the user's last session has just gone.
+        // No folder: this is the user's first session, or the last one was just removed.
         if (!failedWith(error, 'ENOENT') || attempts === 0) throw error;
         await makeFolder(folder, this.durable);
       }
@@ -40,12 +40,12 @@ export class FileUserIndex {
     }
   }
 
-  /** The sessions marked as the user's. */
+  /** The names of the sessions in the user's folder. */
   async sessionsOf(user: string): Promise<string[]> {
     return (await listFolder(this.#folder(user))).map(({ name }) => name).filter((name) => NAME.test(name));
   }
 
-  /** The users whose names begin with the two digits of `shard`. */
+  /** The names of the users in a shard: those that begin with its two digits. */
   async usersIn(shard: string): Promise<string[]> {
     return (await listFolder(join(this.root, shard)))
       .filter((entry) => entry.isDirectory() && NAME.test(entry.name))

@@ -12,21 +12,22 @@ import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from '../s
 /** Options of {@link FileStore}. */
 export interface FileStoreOptions {
   /**
-   * Where the sessions are kept, from the working directory. It is created, or must be this user's and closed to the
-   * writes of others. What leads to it, from the root on, must belong to root or this user, and be closed to the writes
-   * of others or have the sticky bit (the rule of sshd's StrictModes). Windows has no such modes; nothing is checked there.
+   * The directory of the sessions, relative to the working directory. It is created when missing. It must belong to
+   * this user, and others must not be able to write to it. Each parent must belong to root or this user, and either be
+   * closed to the writes of others or have the sticky bit (the rule of sshd's StrictModes). Nothing is checked on
+   * Windows, which has no such modes.
    * @default '.sessions'
    */
   directory?: string;
   /**
-   * Whether what was saved outlives a loss of power: each write waits for the disk (fsync of file and folder). The
-   * end of the process, however sudden, loses nothing either way.
+   * `true`: each write waits for the disk (fsync of file and folder), so that it survives a loss of power. A crash of
+   * the process loses nothing either way.
    * @default false
    */
   durable?: boolean;
   /**
-   * The time in which everything is looked through once, piece by piece, for expired sessions: seconds, or text such
-   * as `'10m'`. They are never handed out, collected or not.
+   * The time in which the whole directory is searched once for expired sessions: seconds, or text such as `'10m'`. An
+   * expired session is never returned, removed or not.
    * @default '10m'
    */
   sweepInterval?: number | string;
@@ -38,8 +39,8 @@ export interface FileStoreOptions {
 }
 
 /**
- * Keeps sessions in a directory, a readable JSON document each, for all processes of one host: PM2, the cluster
- * module, restarts. Every change is made under the session's lock and is whole or not there.
+ * Keeps each session as a readable JSON document in a directory, for all processes of one host: PM2, the cluster
+ * module, restarts. Every change is made under the session's lock, and is complete or not made at all.
  *
  * A directory or an option that cannot be used throws {@link SessionConfigurationError}.
  */
@@ -101,8 +102,8 @@ export class FileStore implements SessionStore {
     if (id === newId) return this.commit(id, delta);
     const name = nameOf(id);
     const change = copyOf(delta);
-    // The new name's lock keeps its marker from being taken for one without a session. In order, since two that
-    // want the same two locks would wait for each other.
+    // Under the lock of the new name too: otherwise its entry in the user's index could be removed before the session
+    // is written. The locks are sorted, so that two rotations that need the same two cannot wait for each other.
     const [first, second] = [name, nameOf(newId)].sort();
     return this.#sessions.locked(first, () =>
       this.#sessions.locked(second, async () => {
@@ -126,12 +127,12 @@ export class FileStore implements SessionStore {
     const seen = new Set<string>();
     const unseen = async (): Promise<string[]> =>
       (await this.#sessions.users.sessionsOf(user)).filter((name) => !seen.has(name));
-    // Again, until there is nothing new: what was rotated meanwhile is found under its new name.
+    // Repeats until a pass finds nothing new: a session that was rotated meanwhile is found under its new name.
     for (let names = await unseen(); names.length > 0; names = await unseen()) {
       for (const name of names) {
         seen.add(name);
         let found = await this.#sessions.readLive(name);
-        // Marked, and not yet written: under the lock it is, or will never be.
+        // Possibly in the index but not written yet. Under the lock, it is written, or never will be.
         if (found?.record.userId !== userId) found = await this.#sessions.correct(user, name);
         if (found?.record.userId === userId) listed.set(found.id, found.record);
       }
@@ -167,7 +168,7 @@ export class FileStore implements SessionStore {
   }
 }
 
-/** What the caller does with its delta while the lock is waited for changes nothing. */
+/** Copies a delta, because the caller may change its own while the lock is not free. */
 function copyOf({ set, delete: removed, header }: SessionDelta): SessionDelta {
   return { set: new Map(set), delete: [...removed], header: { ...header } };
 }

@@ -3,35 +3,36 @@ import { readFileSync, readlinkSync } from 'node:fs';
 import { lstat, readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 
-/** How old the trace of a process must be, in milliseconds, before it counts as dead where nobody can look. */
+/** The age in milliseconds at which a file counts as left by a dead process, if the process cannot be checked. */
 const DEAD_AFTER = 10_000;
 
-let ours: string | undefined;
+let cached: string | undefined;
 
 /**
- * This process, as text that tells others on the host whether it still runs: `host.pid.start.instance`.
+ * The tag of this process, with which other processes of the host can check that it runs: `host.pid.start.instance`.
  *
- * It stays below 60 bytes, because ext4 then keeps it in the inode of a symbolic link: a lock needs no room, and a
- * session can be destroyed on a full disk.
+ * It is shorter than 60 bytes, because ext4 then keeps it in the inode of a symbolic link. So a lock needs no disk
+ * space, and a session can be destroyed on a full disk.
  */
 export function processTag(): string {
-  ours ??= [
+  cached ??= [
     digest(scopeOfPids()),
     process.pid,
     parseStat(attempt(() => readFileSync('/proc/self/stat', 'latin1')))?.start ?? '',
-    // Threads and copies of this module are one process, and yet several holders.
+    // Threads, and copies of this module, share a process but need tags of their own.
     randomBytes(9).toString('base64url'),
   ].join('.');
-  return ours;
+  return cached;
 }
 
 /**
- * Whether who left `trace` behind, which names `holder`, can do nothing any more. Certain on one host under Linux;
- * elsewhere, of other hosts and containers, and of what is no holder's text, a trace of ten seconds is a dead one's.
+ * True if the process with this tag has ended. `file` is a lock or a temporary file of that process. The answer is
+ * certain under Linux, on the same host and in the same container. Otherwise, and for a text that is no tag, the
+ * process counts as dead when the file is ten seconds old.
  */
-export async function hasDied(holder: string, trace: string): Promise<boolean> {
-  if (holder === processTag()) return false;
-  const [host, pid, start] = holder.split('.');
+export async function hasDied(tag: string, file: string): Promise<boolean> {
+  if (tag === processTag()) return false;
+  const [host, pid, start] = tag.split('.');
   const [ourHost, ourPid, ourStart] = processTag().split('.');
   const anotherThread = pid === ourPid && start === ourStart;
   if (host === ourHost && /^[1-9]\d*$/.test(pid) && !anotherThread) {
@@ -39,14 +40,14 @@ export async function hasDied(holder: string, trace: string): Promise<boolean> {
     const stat = parseStat(await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => undefined));
     if (stat && start) return stat.start !== start || stat.ended;
   }
-  const age = await lstat(trace).then(
+  const age = await lstat(file).then(
     ({ mtimeMs }) => Date.now() - mtimeMs,
     () => 0,
   );
   return age > DEAD_AFTER;
 }
 
-/** Within which a pid means something: this boot of this host, and the container. */
+/** The scope in which a pid is unique: this boot of this host, and the container. */
 function scopeOfPids(): string {
   return (
     attempt(
@@ -65,11 +66,11 @@ function exists(pid: number): boolean {
   }
 }
 
-/** What proc_pid_stat(5) says: state is field 3, num_threads 20, starttime 22; field 2 may hold anything, `)` too. */
+/** Parses proc_pid_stat(5): state is field 3, num_threads 20, starttime 22. Field 2 may contain anything, even `)`. */
 function parseStat(stat: string | undefined): { start: string; ended: boolean } | undefined {
   const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
   if (!fields?.[19]) return undefined;
-  // A zombie that still has threads may have a rename under way.
+  // A zombie that still has threads may be in the middle of a rename.
   return { start: fields[19], ended: /^[ZX]$/.test(fields[0]) && Number(fields[17]) <= 1 };
 }
 
