@@ -1,4 +1,4 @@
-/** The time that one operation has for its requests, logins and waits together. */
+/** The deadline of one operation, for all its requests, logins and waits together. */
 export class Deadline {
   readonly signal: AbortSignal;
   readonly #end: number;
@@ -8,18 +8,19 @@ export class Deadline {
     this.#end = performance.now() + milliseconds;
   }
 
+  /** Milliseconds until the deadline. */
   get left(): number {
     return this.#end - performance.now();
   }
 
-  /** Waits for work that others wait for as well, no longer than there is time. */
+  /** Waits for a promise that other operations may wait for too. Rejects at the deadline. */
   wait<T>(shared: Promise<T>): Promise<T> {
     const { signal } = this;
     return new Promise<T>((resolve, reject) => {
       const abort = (): void => reject(new Error(`SoliDB: no answer within ${this.milliseconds} ms.`));
       if (signal.aborted) abort();
       signal.addEventListener('abort', abort, { once: true });
-      // Also where nobody has time to wait: a failure that nobody hears of ends the process.
+      // Handled even after the deadline: an unhandled rejection would end the process.
       shared.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
     });
   }

@@ -1,11 +1,11 @@
-/** The server takes and keeps documents of up to 10 MiB; what is far above is no answer of its. */
+/** The longest body to read, in bytes. The server keeps documents of at most 10 MiB. */
 const MOST_BYTES = 16 * 1024 * 1024;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 /**
- * The JSON in the body of a response, read no further than sense can be expected of it. Throws when there is none:
- * what answered is then not the database, or has not finished.
+ * Reads the JSON in the body of a response. Throws if there is none, or if the body is too long: the answer then comes
+ * from something else than the database, or is not complete.
  */
 export async function readJson(response: Response): Promise<unknown> {
   const type = response.headers.get('content-type') ?? 'no content type';

@@ -2,30 +2,31 @@ import { tooLarge } from '../too-large.js';
 import type { DeadRecord, SessionRecord } from '../session-store.js';
 
 /**
- * A session as the database has it. A write merges top-level fields and cannot remove one, so everything that can
- * vanish sits inside `data`. That is one JSON text, `[[field, text], …]`, because a server may take apart or refuse
- * what it can look into: `__proto__`, a NUL, half a surrogate pair.
+ * A session as a document of the database. A write merges top-level fields and cannot remove one, so all session fields
+ * are in `data`. It is one JSON text, `[[field, text], …]`, because a server may change or refuse a nested object with
+ * `__proto__`, a NUL or half a surrogate pair.
  */
 export interface SessionDocument {
   readonly created_at: number;
   readonly last_accessed: number;
-  /** Milliseconds; 0 in a session that has ended and whose document is yet to be deleted. */
+  /** Milliseconds. 0 if the session has ended and its document is not deleted yet. */
   readonly expires_at: number;
-  /** The same in seconds, rounded up: the only number that a TTL index understands. */
+  /** `expires_at` in seconds, rounded up, for a TTL index. */
   readonly purge_at: number;
   readonly user_id: string | null;
   readonly data: string;
 }
 
-/** What to write over a session that ends. From then on it is gone for everybody, deleted or not. */
+/** The fields to write when a session ends. From then on no process finds it, even if its document is not deleted. */
 export const ENDED: Partial<SessionDocument> = { expires_at: 0, purge_at: 0, user_id: null, data: '[]' };
 
-/** The server takes 10 MiB; some of it is for the rest of the document. */
+/** The largest `data`, in bytes. The server takes documents of 10 MiB; 16 KiB are for the other fields. */
 const MOST_BYTES = 10 * 1024 * 1024 - 16 * 1024;
 
+/** Makes the document of a record. Throws `SessionTooLargeError`. */
 export function documentOf(record: SessionRecord): SessionDocument {
   const data = JSON.stringify([...record.fields]);
-  // No character takes more than six bytes, so most need not be counted.
+  // A character takes at most six bytes, so short texts need not be measured.
   const size = data.length * 6 > MOST_BYTES ? Buffer.byteLength(JSON.stringify(data)) : 0;
   if (size > MOST_BYTES) throw tooLarge(record, size, MOST_BYTES);
   return {
@@ -41,7 +42,7 @@ export function expiryOf(expiresAt: number): Pick<SessionDocument, 'expires_at' 
   return { expires_at: expiresAt, purge_at: Math.ceil(expiresAt / 1000) };
 }
 
-/** What a document says of its session: the record if it is live, or why it is not. */
+/** Reads a document: the record if the session is live, otherwise the reason why it is not. */
 export function sessionIn(
   document: Record<string, unknown>,
   now: number,

@@ -7,26 +7,26 @@ import type { ResolvedSolidbOptions } from './solidb-options.js';
 import type { SolidbCapabilities } from './solidb-capabilities.js';
 import { Deadline } from './deadline.js';
 
-/** A document as it was when it was read. */
+/** The state of a document when it was read or written. */
 interface Seen extends Written {
   readonly session: SessionRecord | DeadRecord | 'ended';
 }
 
-/** What a write makes of a record, and the fields it sends for that; or that the session ends. */
+/** The result of a change: the new record and the fields to send; or `ended`. */
 export type Change = { readonly record: SessionRecord; readonly fields: Partial<SessionDocument> } | 'ended';
 
-/** Attempts at a change. Before each but the first somebody else changed the session, so this many mean a fault. */
+/** The largest number of attempts at a change. Each repeats because of another change, so more mean a fault. */
 const MOST_ATTEMPTS = 50;
 
 const AGAIN = Symbol('again');
 
 /**
- * The sessions of a collection and the one way to change them: look, write on condition that it is still so, or begin
- * again. Changes of one session take turns within this process.
+ * The sessions of a collection. A change reads the document, writes it on condition of its revision, and starts again
+ * if the revision has changed. Within this process, the changes of one session run one after the other.
  */
 export class SessionDocuments {
   readonly #queues = new SerialQueues();
-  // What a request has read it mostly writes to, and the revision tells whether it is still so: no second look.
+  // A request mostly writes to the session that it has read. The revision guards the write, so it need not read again.
   readonly #seen = new BoundedCache<Seen>(500, 5000);
 
   constructor(
@@ -35,17 +35,17 @@ export class SessionDocuments {
     private readonly options: ResolvedSolidbOptions,
   ) {}
 
-  /** A record of the caller's own, or why there is none; undefined if there is no document. */
+  /** Returns a copy of the record, or the reason why there is none; undefined if there is no document. */
   async read(id: string, deadline: Deadline): Promise<Seen['session'] | undefined> {
     const session = (await this.#look(id, deadline))?.session;
     return typeof session === 'object' ? { ...session, fields: new Map(session.fields) } : session;
   }
 
-  /** Stores a new session; false if a live one is there. */
+  /** Stores a new session. Returns false if there is a live one. */
   create(id: string, record: SessionRecord, deadline: Deadline): Promise<boolean> {
     const document = documentOf(record);
     return this.#inTurn(id, deadline, async (compareAndSet) => {
-      // Where an insertion overwrites, one has to look first.
+      // Servers without compare-and-set overwrite on insertion, so read first.
       const before = compareAndSet ? undefined : await this.#look(id, deadline);
       const inserted = before ? 'taken' : await this.collection.insert(id, document, deadline);
       if (typeof inserted === 'object') return true;
@@ -61,7 +61,7 @@ export class SessionDocuments {
     });
   }
 
-  /** Changes a live session; false if there is none. `change` is asked again when another change came first. */
+  /** Changes a live session; false if there is none. `change` is called again if another change came first. */
   write(
     id: string,
     deadline: Deadline,
@@ -83,14 +83,14 @@ export class SessionDocuments {
   }
 
   /**
-   * Moves a live session to a new id; false if there is none.
+   * Moves a live session to a new id. Returns false if there is none.
    *
-   * The new document comes first, then the end of the old one, on which two moves, a move and a destruction, or a move
-   * and a write cannot agree: whoever loses begins again and finds the session ended, or carries the other's write over.
-   * Where this stops half-way (the process dies, the server is lost):
-   * - before the end of the old one, that lives on as if nothing had happened. The new one is garbage: its secret was
-   *   never sent to anybody. It is deleted if that is still possible, or else listed until it expires.
-   * - after it, the new one is whole, and of the old there is an empty document, which a sweep removes.
+   * It writes the new document first, and then ends the old one on condition of its revision. So of two parallel
+   * moves, or of a move and a destruction or write, one succeeds. The other starts again: it finds the session ended, or
+   * copies the changed record. If the process or the server fails in between:
+   * - before the old document has ended, the old session lives on unchanged. The new document is garbage: no browser has
+   *   its secret. It is deleted if possible, and otherwise listed until it expires.
+   * - after that, the new document is complete. The old one is empty, and a sweep removes it.
    */
   async move(
     id: string,
@@ -114,7 +114,7 @@ export class SessionDocuments {
     }
   }
 
-  /** Ends a session that is no good any more and says why it was not; undefined if it has ended or has been extended. */
+  /** Ends an expired or undecodable session. Returns the reason; undefined if it has ended or was extended. */
   endDead(id: string, deadline: Deadline): Promise<DeadRecord | undefined> {
     return this.#inTurn(id, deadline, async () => {
       const seen = await this.#look(id, deadline);
@@ -165,11 +165,11 @@ export class SessionDocuments {
       ? await this.collection.update(id, before.revision, document, deadline)
       : await this.collection.insert(id, document, deadline);
     if (written === 'taken' || written === 'changed') throw new Error(`Session id ${id} is in use.`);
-    // Where the collection has vanished under it, the session to be moved has too, as the next write will find.
+    // Undefined if the collection was removed. The old session is gone then too, as the next write finds out.
     return typeof written === 'object' ? written : undefined;
   }
 
-  /** Of what has ended, or is known to nobody. A failure leaves garbage, and what has been done is done. */
+  /** Deletes a document that has ended, or that no browser knows. A failure leaves garbage, and is ignored. */
   async #delete(id: string, deadline: Deadline): Promise<void> {
     await this.collection.delete(id, deadline).catch(() => {});
   }

@@ -4,23 +4,23 @@ import type { SolidbCollection } from './solidb-collection.js';
 import type { ResolvedSolidbOptions } from './solidb-options.js';
 import { Deadline } from './deadline.js';
 
-/** For how long a TTL index leaves a session after its end, in seconds: the server's clock may be ahead of ours. */
+/** Seconds for which a TTL index keeps an expired session, because the server's clock may be ahead of ours. */
 const TTL_GRACE = 60;
 
-/** A document that no query takes for a session. */
+/** A document that no query finds as a session. */
 const PROBE = { probe: true };
 
-/** What the server can do. */
+/** The capabilities of the server. */
 export interface Capabilities {
-  /** Whether it writes on condition of a revision, and never over a document when it is to create one: SoliDB 1.2. */
+  /** True if updates can depend on a revision, and insertions never overwrite: from SoliDB 1.2 on. */
   readonly compareAndSet: boolean;
-  /** Whether it deletes expired sessions by itself. */
+  /** True if the server deletes expired sessions itself. */
   readonly expires: boolean;
 }
 
 /**
- * Makes the collection if it is missing and finds out what the server can do: before the first write, once for all
- * requests that wait for it, and again if it failed.
+ * Creates the collection if it is missing and finds out the capabilities of the server. It does so before the first
+ * write, once for all requests that wait for it, and again after a failure.
  */
 export class SolidbCapabilities {
   readonly #sessions: SolidbCollection;
@@ -42,7 +42,7 @@ export class SolidbCapabilities {
     return deadline.wait(this.#pending);
   }
 
-  /** The collection has vanished: it is made again before the next write. */
+  /** Has the collection created again before the next write, because it is missing. */
   forget(): void {
     this.#capabilities = undefined;
   }
@@ -51,9 +51,9 @@ export class SolidbCapabilities {
     const compareAndSet = await this.#probe(deadline);
     if (!compareAndSet) {
       this.#logger.warn(
-        'This SoliDB server is older than 1.2 and cannot make a write depend on what it overwrites. Writes of one ' +
-          'session take turns within this process. Between processes the last one wins, and may bring back what ' +
-          'another has just destroyed: run one process, or a newer server.',
+        'This SoliDB server is older than 1.2 and cannot make a write depend on a revision. Within this process, the ' +
+          'writes of one session run one after the other. Between processes the last one wins, and may restore a ' +
+          'session that another has just destroyed: run one process, or a newer server.',
       );
     }
     const expires = this.#options.ttlIndex && compareAndSet;
@@ -66,7 +66,7 @@ export class SolidbCapabilities {
     return (this.#capabilities = { compareAndSet, expires });
   }
 
-  /** No version is to be trusted, only what the server does: with a second document of a key, and with a wrong revision. */
+  /** Tests the server itself, not its version: with a second document of one key, and with a wrong revision. */
   async #probe(deadline: Deadline): Promise<boolean> {
     const key = `probe-${randomUUID()}`;
     const insert = () => this.#sessions.insert(key, PROBE, deadline);

@@ -4,7 +4,7 @@ import { LoginRefusedError, TokenCache, type Token } from './token-cache.js';
 import type { ResolvedSolidbOptions, SolidbCredentials } from './solidb-options.js';
 import { Deadline } from './deadline.js';
 
-/** What the server made of a request: the body of a success, or the name of its error. */
+/** The answer of the server: the body of a success, or the name of an error. */
 export interface Answer {
   readonly status: number;
   readonly body: Record<string, unknown>;
@@ -14,19 +14,20 @@ export interface Answer {
 
 export interface Request {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
-  /** Below the server's address. */
+  /** The path below the server's address. */
   readonly path: string;
   readonly body?: object;
   /** The revision that the document must have, for a PUT. */
   readonly revision?: string;
 }
 
-/** The longest that a server may ask to be left alone for, in milliseconds: the window of its rate limit. */
+/** The longest accepted `Retry-After`, in milliseconds: the window of the server's rate limit. */
 const LONGEST_PAUSE = 60_000;
 
 /**
- * Speaks HTTP with a SoliDB server. What comes back is an answer of the server's own; all else (no connection, no
- * answer in time, a redirect, a proxy's page, a failure inside the server, refused credentials) rejects.
+ * Sends requests to a SoliDB server over HTTP. Resolves only with an answer of the server itself. Rejects without a
+ * connection or an answer in time, and for a redirect, the page of a proxy, a failure of the server, or refused
+ * credentials.
  */
 export class SolidbClient {
   readonly #url: string;
@@ -61,10 +62,12 @@ export class SolidbClient {
       if (other && answer.status === 401) this.#token?.drop(other);
     }
     if (answer.status === 401) {
-      throw new Error('it refused the credentials (401). See to apiKey, or username and password');
+      throw new Error('it refused the credentials (401). Check apiKey, or username and password');
     }
     if (answer.status === 403) {
-      throw new Error('it does not let these credentials do that (403). Give them a role for the database');
+      throw new Error(
+        'it refused the request with these credentials (403). Give them a role for the database',
+      );
     }
     return answer;
   }
@@ -83,14 +86,14 @@ export class SolidbClient {
       deadline,
     );
     if (status !== 200)
-      throw new LoginRefusedError(`it refused the login (${status}). See to username and password`);
+      throw new LoginRefusedError(`it refused the login (${status}). Check username and password`);
     if (typeof given.token !== 'string' || !/^[\x21-\x7e]+$/.test(given.token)) {
       throw new Error('it answered a login without a token');
     }
     return given.token;
   }
 
-  /** One request and its answer; again when the server asked to be asked later, and there is time. */
+  /** Sends a request. After a 429 it waits and sends it again, as long as the deadline allows. */
   async #exchange(request: Request, headers: Record<string, string>, deadline: Deadline): Promise<Answer> {
     const { method, path, body, revision } = request;
     for (;;) {
@@ -104,7 +107,7 @@ export class SolidbClient {
           ...(revision !== undefined && { 'If-Match': revision }),
         },
         body: body && JSON.stringify(body),
-        // Wherever it leads, the credentials and the sessions are not for there.
+        // A redirect would send the credentials and the sessions to another address.
         redirect: 'manual',
         signal: deadline.signal,
       });
@@ -115,7 +118,7 @@ export class SolidbClient {
     }
   }
 
-  /** A rate limit is for all requests alike: while it holds, none is sent to be refused and counted. */
+  /** Waits for the end of a rate limit. It applies to all requests, and the server counts refused ones too. */
   async #waitForRateLimit(deadline: Deadline): Promise<void> {
     for (let wait = this.#pauseLeft; wait > 0; wait = this.#pauseLeft) {
       if (wait > deadline.left) {
@@ -134,7 +137,7 @@ export class SolidbClient {
 
   #unavailable(error: unknown, { signal, milliseconds }: Deadline): Error {
     const { message, cause } = error as Error & { cause?: Error & { code?: string } };
-    // fetch says no more than that it failed; why is in the cause.
+    // The error of fetch only says that it failed; its cause has the reason.
     const reason = signal.aborted
       ? `no answer within ${milliseconds} ms`
       : cause?.message || cause?.code || message;
@@ -145,7 +148,7 @@ export class SolidbClient {
 async function answerOf(response: Response): Promise<Answer> {
   const { status } = response;
   if (status === 204) return { status, body: {} };
-  // The server's refusal has no body, by contrast with a failed login.
+  // A refused token or key has no JSON body; a failed login has.
   if (status === 401) {
     await response.body?.cancel();
     return { status, body: {} };

@@ -3,18 +3,18 @@ import type { Answer, Request, SolidbClient } from './solidb-client.js';
 import type { ResolvedSolidbOptions } from './solidb-options.js';
 import type { Deadline } from './deadline.js';
 
-/** A document under its key, as it was when it was read. */
+/** A document that was read. */
 export interface Found {
   readonly revision: string;
   readonly body: Record<string, unknown>;
 }
 
-/** A document has been written, and has this revision now. */
+/** A document that was written, with its new revision. */
 export interface Written {
   readonly revision: string;
 }
 
-/** One collection of a SoliDB database: its documents by key, and the queries that walk it. */
+/** A collection of a SoliDB database: its documents by key, and queries over all of them. */
 export class SolidbCollection {
   readonly #database: string;
   readonly #name: string;
@@ -32,7 +32,7 @@ export class SolidbCollection {
     return isMissing(answer) ? undefined : { ...written(answer, key), body: answer.body };
   }
 
-  /** A new document. A server without create-if-absent writes it over one that has the key. */
+  /** Inserts a document. A server without create-if-absent overwrites one that has the key. */
   async insert(
     key: string,
     document: object,
@@ -44,7 +44,7 @@ export class SolidbCollection {
     return isMissing(answer) ? 'no collection' : written(answer, key);
   }
 
-  /** Writes top-level fields of a document that must be there, and must have this revision. */
+  /** Writes top-level fields of a document, which must exist and have this revision. */
   async update(
     key: string,
     revision: string,
@@ -61,12 +61,12 @@ export class SolidbCollection {
     await this.#ask({ method: 'DELETE', path: this.#documents(key) }, deadline);
   }
 
-  /** Removes all documents, one or many. */
+  /** Removes all documents. */
   async truncate(deadline: Deadline): Promise<void> {
     await this.#ask({ method: 'PUT', path: `${this.#database}/collection/${this.#name}/truncate` }, deadline);
   }
 
-  /** How many documents pass the filter. */
+  /** Counts the documents that match the filter. */
   async count(filter: string, bindVars: object, deadline: Deadline): Promise<number> {
     const [total = 0] = await this.#query(
       filter,
@@ -77,15 +77,15 @@ export class SolidbCollection {
     return numberOf(total);
   }
 
-  /** The keys of the documents that pass the filter. */
+  /** Returns the keys of the documents that match the filter. */
   async keys(filter: string, bindVars: object, deadline: Deadline): Promise<string[]> {
     const keys = await this.#query(filter, 'RETURN d._key', bindVars, deadline);
     return keys.map(String);
   }
 
   /**
-   * Removes the documents that match and says how many; undefined if it stopped half-way, as 0.10 does when one of them
-   * vanishes meanwhile.
+   * Removes the documents that match the filter and returns their number. Returns undefined if the server stopped
+   * half-way, as SoliDB 0.10 does when one of them is removed meanwhile.
    */
   async removeWhere(filter: string, bindVars: object, deadline: Deadline): Promise<number | undefined> {
     const answer = await this.#cursor(`FILTER ${filter} REMOVE d IN ${this.#name}`, bindVars, deadline);
@@ -93,7 +93,7 @@ export class SolidbCollection {
     return isMissing(answer) ? 0 : numberOf(answer.body.deleted);
   }
 
-  /** Makes the database and the collection, whichever is missing, and an index by user. */
+  /** Creates the database and the collection, if missing, and an index by user. */
   async make(deadline: Deadline): Promise<void> {
     const body = { name: this.#name };
     const collection: Request = { method: 'POST', path: `${this.#database}/collection`, body };
@@ -102,7 +102,7 @@ export class SolidbCollection {
       await this.#ask({ method: 'POST', path: '/_api/database', body: { name } }, deadline, 409);
       await this.#ask(collection, deadline, 409);
     }
-    // Listing works without. There is none of expires_at: older servers end an index range after 1000 documents.
+    // Listing also works without it. expires_at gets no index: older servers end an index range after 1000 documents.
     const index = { name: 'session_user', fields: ['user_id'], type: 'persistent', unique: false };
     await this.#ask(
       { method: 'POST', path: `${this.#database}/index/${this.#name}`, body: index },
@@ -112,16 +112,16 @@ export class SolidbCollection {
     );
   }
 
-  /** Has the server delete documents some seconds after the instant in `field`, in seconds. */
+  /** Creates a TTL index: the server deletes documents `seconds` after the instant in `field`, which is in seconds. */
   async expireBy(field: string, seconds: number, deadline: Deadline): Promise<void> {
     const body = { name: 'session_expiry', field, expire_after_seconds: seconds };
-    // 400 says that it is there already.
+    // 400: the index exists already.
     await this.#ask({ method: 'POST', path: `${this.#database}/ttl/${this.#name}`, body }, deadline, 400);
   }
 
   /**
-   * What a query returns for each `d` of the collection that passes the filter. SoliDB 0.10 keeps results for a minute
-   * without looking at the database again, whatever it is told, so no two queries are alike.
+   * Returns the result of a query for each document `d` that matches the filter. SoliDB 0.10 caches results for a
+   * minute and ignores `cache: false`, so each query has a value of its own.
    */
   async #query(filter: string, result: string, bindVars: object, deadline: Deadline): Promise<unknown[]> {
     const nonce = { ...bindVars, nonce: randomUUID() };
@@ -145,7 +145,7 @@ export class SolidbCollection {
     return this.#ask({ method: 'POST', path: `${this.#database}/cursor`, body }, deadline);
   }
 
-  /** An answer that has a meaning here: a success, something missing, or a refusal that is `expected`. */
+  /** Sends a request. Rejects unless it succeeds, its object is missing, or an error has an `expected` status. */
   async #ask(request: Request, deadline: Deadline, ...expected: number[]): Promise<Answer> {
     const answer = await this.client.request(request, deadline);
     const { status, error } = answer;
@@ -156,13 +156,13 @@ export class SolidbCollection {
   #documents(key?: string): string {
     const documents = `${this.#database}/document/${this.#name}`;
     if (key === undefined) return documents;
-    // Anything else could lead to another path, such as that of a batch.
+    // Another key could lead to another path, such as that of a batch.
     if (!/^[0-9A-Za-z][\w-]*$/.test(key)) throw new TypeError(`${JSON.stringify(key)} is not a session id.`);
     return `${documents}/${key}`;
   }
 }
 
-/** A 404 of the server's own. Any other may come from a proxy, and would log people out. */
+/** True for a 404 of the server itself. One of a proxy must not end sessions. */
 function isMissing({ status, error }: Answer): boolean {
   return status === 404 && /NotFound$/.test(error ?? '');
 }

@@ -4,13 +4,13 @@ import { parseDuration } from '../../util/duration.js';
 
 /** Options of {@link SolidbStore}. */
 export interface SolidbStoreOptions {
-  /** Where the server is, such as `https://db.example.com:6745`. */
+  /** The address of the server, such as `https://db.example.com:6745`. */
   url: string;
-  /** The database; made when missing, if the credentials allow it. */
+  /** The database. It is created when missing, if the credentials allow it. */
   database: string;
   /**
-   * The collection; made when missing, if the credentials allow it. It should hold nothing but sessions:
-   * `clear()` empties it.
+   * The collection. It is created when missing, if the credentials allow it. It should hold only sessions: `clear()`
+   * empties it.
    * @default 'sessions'
    */
   collection?: string;
@@ -19,29 +19,29 @@ export interface SolidbStoreOptions {
   username?: string;
   password?: string;
   /**
-   * How long one operation may take, with all its requests and waits: seconds, or text such as `'500ms'`.
+   * The longest time of one operation, with all its requests and waits: seconds, or text such as `'500ms'`.
    * @default 2
    */
   timeout?: number | string;
   /**
-   * What sends the requests, for a proxy or a certificate of your own.
+   * The function that sends the requests, for a proxy or a certificate of your own.
    * @default the platform's fetch
    */
   fetch?: typeof fetch;
   /**
-   * Whether a server on another machine may be spoken to over plain HTTP or without credentials. Both show every
-   * session to whoever can listen or connect.
+   * Allows plain HTTP to a server on another machine, and a connection to it without credentials. Both show every
+   * session to anyone who can listen or connect.
    * @default false
    */
   allowInsecure?: boolean;
   /**
-   * Leaves the collecting of expired sessions to a TTL index of the server's. From SoliDB 1.2 on; with an older one,
-   * whose TTL worker deletes live documents, it is ignored with a warning.
+   * `true`: the server removes expired sessions by a TTL index. From SoliDB 1.2 on. With an older server, whose TTL
+   * worker deletes live documents, it is ignored with a warning.
    * @default false
    */
   ttlIndex?: boolean;
   /**
-   * How often expired sessions are collected by a query, in each process: seconds, or text such as `'1h'`.
+   * Interval at which each process removes expired sessions by a query: seconds, or text such as `'1h'`.
    * @default 300
    */
   sweepInterval?: number | string;
@@ -52,18 +52,18 @@ export interface SolidbStoreOptions {
   clock?: () => number;
 }
 
-/** How the server knows who is asking. */
+/** The credentials for the server. */
 export type SolidbCredentials =
   { readonly apiKey: string } | { readonly username: string; readonly password: string } | undefined;
 
-/** The options, checked and complete. */
+/** {@link SolidbStoreOptions}, checked and with defaults. */
 export interface ResolvedSolidbOptions {
-  /** Without a slash at the end. */
+  /** The address, without a slash at the end. */
   readonly url: string;
   readonly database: string;
   readonly collection: string;
   readonly credentials: SolidbCredentials;
-  /** Milliseconds, as is the next. */
+  /** `timeout` and `sweepInterval` are in milliseconds. */
   readonly timeout: number;
   readonly sweepInterval: number;
   readonly fetch: typeof fetch;
@@ -73,10 +73,11 @@ export interface ResolvedSolidbOptions {
 
 const named = (name: keyof SolidbStoreOptions): string => `SolidbStore ${name}`;
 
-/** Names go into paths, and the collection's into queries, where nothing could quote it. */
+/** Names are part of paths and queries, in which they cannot be quoted. */
 const NAME = /^[A-Za-z][A-Za-z0-9_]*$/;
 const NAME_TAKES = 'a letter, and then letters, digits or underscores';
 
+/** Checks the options. Throws {@link SessionConfigurationError}. */
 export function resolveSolidbOptions(options: SolidbStoreOptions): ResolvedSolidbOptions {
   const { allowInsecure = false, ttlIndex = false } = options;
   const credentials = credentialsOf(options);
@@ -93,7 +94,7 @@ export function resolveSolidbOptions(options: SolidbStoreOptions): ResolvedSolid
   };
 }
 
-/** What is wrong with a secret is said without it. */
+/** Checks the credentials. An error never contains them. */
 function credentialsOf({ apiKey, username, password }: SolidbStoreOptions): SolidbCredentials {
   if (apiKey !== undefined) {
     if (username !== undefined || password !== undefined) {
@@ -122,7 +123,7 @@ function credentialsOf({ apiKey, username, password }: SolidbStoreOptions): Soli
   return { username, password } as { username: string; password: string };
 }
 
-/** An address may hold a password, so none is shown. */
+/** Checks the address. An error never contains it, because it may hold a password. */
 function addressOf(given: unknown, credentials: SolidbCredentials, allowInsecure: boolean): string {
   const url = typeof given === 'string' && URL.canParse(given) ? new URL(given) : undefined;
   if (!url || !/^https?:$/.test(url.protocol)) {
@@ -134,7 +135,7 @@ function addressOf(given: unknown, credentials: SolidbCredentials, allowInsecure
   if (url.username || url.password || url.search || url.hash) {
     throw new SessionConfigurationError(
       named('url'),
-      'it takes an address without credentials, query or fragment. Credentials go into apiKey, or username and password',
+      'it takes an address without credentials, query or fragment. Put credentials into apiKey, or username and password',
     );
   }
   if (!allowInsecure && !isLoopback(url.hostname)) {

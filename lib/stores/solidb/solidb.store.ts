@@ -14,35 +14,34 @@ import { SolidbCapabilities } from './solidb-capabilities.js';
 import { Deadline } from './deadline.js';
 import { everyMilliseconds } from '../../util/background-timer.js';
 
-/** A query may walk all sessions; the server gives it 30 s. In milliseconds. */
+/** The deadline of a query over all sessions, in milliseconds. The server ends a query after 30 s. */
 const QUERY_TIME = 35_000;
 
-/** Documents after which older servers end an index range without saying so. */
+/** The number of documents after which older servers end an index range without an error. */
 const QUERY_RANGE = 1000;
 
-/** So often a listing looks again for sessions that have moved to other ids. */
+/** The largest number of searches of one listing, while sessions move to other ids. */
 const MOST_ROUNDS = 10;
 
-/** How many documents a listing reads at the same time. */
+/** The number of documents that a listing reads at the same time. */
 const READ_AT_ONCE = 10;
 
-/** The background leaves what has ended this recently, in milliseconds: other machines' clocks may be behind. */
+/** Milliseconds for which the background sweep keeps expired sessions, because other clocks may be behind. */
 const GRACE = 60_000;
 
-/** Written so as to spare what is not of this store: to SoliDB null comes before all numbers, and text equals them. */
+/** Both comparisons spare foreign documents: in SoliDB, null is less than all numbers, and text equals them. */
 const EXPIRED = 'd.expires_at >= 0 AND d.expires_at < @end';
 
 const LIVE = 'd.expires_at > @now';
 
-// As in MemoryStore: a timer made while a request is served would hold that request's AsyncLocalStorage for good.
 /**
  * Keeps sessions in a SoliDB database, over HTTP: for servers of several processes or machines.
  *
- * One document per session, under its id ({@link SessionDocument}). A write depends on the revision that it was merged
- * from (`If-Match`) and never creates; when another came first it is merged again. A session ends by such a write too,
- * of which two cannot both succeed, and its document is deleted after that. Within a process the writes of one session
- * take turns, which leaves conflicts to different processes. On a server before 1.2, which ignores `If-Match`, turns
- * are all there is.
+ * Each session is a document under its id ({@link SessionDocument}). A write depends on the revision that it was merged
+ * with (`If-Match`), and never creates a document. If another write came first, it is merged again. A session ends by
+ * such a write too, so two ends cannot both succeed; its document is deleted afterwards. Within a process, the writes
+ * of one session run one after the other, so conflicts only occur between processes. Servers before 1.2 ignore
+ * `If-Match`: there, writes of different processes can overwrite each other.
  */
 export class SolidbStore implements SessionStore {
   readonly #options: ResolvedSolidbOptions;
@@ -51,7 +50,7 @@ export class SolidbStore implements SessionStore {
   readonly #sessions: SessionDocuments;
   readonly #logger = new Logger('SolidbStore');
   #sweeper: NodeJS.Timeout | undefined;
-  /** The sweep that is under way: one at a time, and none is left behind by {@link close}. */
+  /** The running sweep: at most one, for which {@link close} waits. */
   #sweeping: Promise<void> | undefined;
 
   constructor(options: SolidbStoreOptions) {
@@ -70,7 +69,7 @@ export class SolidbStore implements SessionStore {
     const deadline = this.#deadline();
     const session = await this.#sessions.read(id, deadline);
     if (typeof session !== 'string') return session;
-    // Whoever ends it reports it, and it may have been extended in the meantime.
+    // Only the process that ends the session reports it. The session may have been extended meanwhile.
     const why = session === 'ended' ? undefined : await this.#sessions.endDead(id, deadline);
     if (why) report?.(why);
     return undefined;
@@ -108,13 +107,13 @@ export class SolidbStore implements SessionStore {
     const bindVars = { user: userId, now: this.#now };
     const sessions = new Map<string, SessionRecord>();
     const seen = new Set<string>();
-    // Again, if one was gone: it may have moved, and was written under its new id before. Ends when all were there, or
-    // after MOST_ROUNDS, of which each is about what moved during the one before.
+    // Searches again if a session was gone: it may have moved, and its new document was written before. Ends when none
+    // was gone, or after MOST_ROUNDS: each round only finds sessions that moved during the round before.
     for (let round = 0, missed = true; missed && round < MOST_ROUNDS; round++) {
       missed = false;
       const found = await this.#collection.keys(`d.user_id == @user AND ${LIVE}`, bindVars, deadline);
       const ids = found.filter((id) => !seen.has(id) && seen.add(id));
-      // A query may answer from a cache or an index that is behind; a document under its key is not.
+      // A query may use a cache or an index that is behind, so each document is read under its key.
       for (let first = 0; first < ids.length; first += READ_AT_ONCE) {
         const some = ids.slice(first, first + READ_AT_ONCE);
         const read = await Promise.all(some.map((id) => this.#sessions.read(id, deadline)));
@@ -140,14 +139,14 @@ export class SolidbStore implements SessionStore {
   }
 
   async ping(): Promise<void> {
-    // A key that no session has: the answer says that the server is there and takes the credentials.
+    // No session has this key. An answer shows that the server is reachable and accepts the credentials.
     await this.#collection.get('ping', this.#deadline());
   }
 
   async close(): Promise<void> {
     clearInterval(this.#sweeper);
     this.#sweeper = undefined;
-    // Ends: each of its requests does, by the timeout.
+    // Ends: each request of the sweep has a deadline.
     await this.#sweeping;
   }
 
@@ -184,7 +183,7 @@ export class SolidbStore implements SessionStore {
       if (!expires) await this.#removeExpired(this.#now - GRACE);
     } catch (error) {
       this.#logger.warn(
-        `Expired sessions were not collected, which is tried again later: ${(error as Error).message}`,
+        `Expired sessions were not collected; the next sweep tries again: ${(error as Error).message}`,
       );
     }
   }

@@ -1,18 +1,18 @@
 import type { Deadline } from './deadline.js';
 
-/** How long a refused login stands, in milliseconds. Each one costs the server an Argon2, and 20 a minute lock it. */
+/** Milliseconds without a login after a refused one. Each costs the server an Argon2, and 20 a minute lock it. */
 const REFUSAL_TTL = 10_000;
 
-/** The server knows neither this user nor this password, or nobody may log in now. */
+/** The server refused the login: wrong user or password, or too many logins. */
 export class LoginRefusedError extends Error {}
 
 export interface Token {
   readonly text: string;
-  /** The how manieth login it comes from. */
+  /** Sequence number of the login that produced it. */
   readonly login: number;
 }
 
-/** The token of a login that all requests share: however many need one, they log in once. */
+/** The token that all requests share. Requests that need one at the same time log in once. */
 export class TokenCache {
   readonly #login: () => Promise<string>;
   #logins = 0;
@@ -20,7 +20,7 @@ export class TokenCache {
   #pending: Promise<Token> | undefined;
   #refusal: { readonly error: LoginRefusedError; readonly until: number } | undefined;
 
-  /** @param login rejects with {@link LoginRefusedError} if trying again at once would be of no use. */
+  /** @param login rejects with {@link LoginRefusedError} if it should not be tried again at once. */
   constructor(login: () => Promise<string>) {
     this.#login = login;
   }
@@ -32,15 +32,15 @@ export class TokenCache {
   }
 
   /**
-   * Another token, after the server took this one no more: tokens die with the server that signed them. Undefined if
-   * another has been got and refused as well, so that many refusals at once lead to one login.
+   * Returns another token after the server has refused one: a restarted server refuses the tokens of before. Undefined
+   * if a newer token was refused as well, so that many refusals at once cause one login.
    */
   async after(refused: Token, deadline: Deadline): Promise<Token | undefined> {
     this.drop(refused);
     return this.#token || this.#logins === refused.login ? this.get(deadline) : undefined;
   }
 
-  /** Has the next request log in, unless another token is there already. */
+  /** Drops a refused token, so that the next request logs in. A newer token stays. */
   drop(refused: Token): void {
     if (this.#token === refused) this.#token = undefined;
   }
