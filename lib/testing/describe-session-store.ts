@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import type { DeadRecord, SessionDelta, SessionRecord, SessionStore } from '../stores/session-store.js';
 
-/** The optional powers of a store. */
+/** The optional methods of a store. */
 export type StorePower = 'adopt' | 'listByUser' | 'count' | 'clear' | 'sweep' | 'close' | 'ping';
 
 /**
- * Makes an empty store. A factory that takes the clock lets the suite test expiry to the millisecond; a store whose
- * time cannot be set is tested with instants that have passed.
+ * Makes an empty store. If the factory takes the clock, the suite tests expiry to the millisecond. Otherwise it tests
+ * expiry with instants in the past.
  */
 export type StoreFactory = (clock: () => number) => SessionStore | Promise<SessionStore>;
 
-/** What every test runner of this kind has as globals: Jest, Vitest with `globals`, Mocha, `node:test` assigned. */
+/** The globals of a test runner: Jest, Vitest with `globals`, Mocha, or `node:test` assigned to them. */
 interface Runner {
   describe(name: string, define: () => void): void;
   it(name: string, test: () => unknown): void;
@@ -24,7 +24,7 @@ const NEW = 'a'.repeat(64);
 
 const NOTHING: SessionDelta = { set: new Map(), delete: [], header: {} };
 
-/** A delta from plain objects. */
+/** Makes a delta of plain objects. */
 function delta(
   set: Record<string, string> = {},
   removed: readonly string[] = [],
@@ -34,14 +34,14 @@ function delta(
 }
 
 /**
- * The store contract in executable form: one call in a test file, and the runner's own `describe` and `it` do the
- * rest. What it asks for stands, a sentence each, in {@link SessionStore}.
+ * Tests a store against the contract that {@link SessionStore} describes. Call it once in a test file. It uses the
+ * runner's global `describe` and `it`.
  *
  * ```ts
  * describeSessionStore('MyStore', (clock) => new MyStore({ clock }));
  * ```
  *
- * @param powers the optional powers the store must have; those it has are tested either way.
+ * @param powers the optional methods that the store must have. Those that it has are tested in any case.
  */
 export function describeSessionStore(
   name: string,
@@ -60,7 +60,7 @@ export function describeSessionStore(
     });
     afterEach(() => store.close?.());
 
-    /** A record that lives for an hour, or as long as it is told to. */
+    /** Makes a record that lives for `lives` milliseconds, by default an hour. */
     const record = (fields: Record<string, string> = { a: '1' }, lives = 3_600_000): SessionRecord => ({
       createdAt: now,
       lastAccessedAt: now,
@@ -73,7 +73,7 @@ export function describeSessionStore(
       return loaded && Object.fromEntries(loaded.fields);
     };
 
-    /** Every operation but create, as one that may find nothing. */
+    /** Every operation that needs a live record, by its name. */
     const operations: Record<string, (id: string) => Promise<unknown>> = {
       commit: (id) => store.commit(id, delta({ a: '2', b: '2' }, [], { expiresAt: now + 7_200_000 })),
       touch: (id) => store.touch(id, now + 7_200_000),
@@ -93,7 +93,7 @@ export function describeSessionStore(
         );
       });
 
-      it('know nobody logged in as nobody', async () => {
+      it('load a record without a user without one', async () => {
         await store.create(ID, record());
         assert.equal((await store.load(ID))?.userId, undefined);
       });
@@ -186,7 +186,7 @@ export function describeSessionStore(
         'a name of 64 KiB': ['b'.repeat(65_536), '2'],
       };
       for (const [what, [field, text]] of Object.entries(large)) {
-        it(`however large they are, or the store says that it is too much and keeps what it had: ${what}`, async () => {
+        it(`however large they are, or the store rejects with SessionTooLargeError and keeps its record: ${what}`, async () => {
           await store.create(ID, record({ a: '1' }));
           try {
             await store.commit(ID, delta({ [field]: text, c: '3' }));
@@ -295,7 +295,7 @@ export function describeSessionStore(
         assert.equal((await fieldsOf(winner))?.by, winner === NEW ? 'one' : 'two');
       });
 
-      it('beside a commit: the commit is in the new record, or it was told that its own is gone', async () => {
+      it('beside a commit: the commit is in the new record, or returned `gone`', async () => {
         await store.create(ID, record());
         const [committed, rotated] = await Promise.all([
           store.commit(ID, delta({ late: '1' })),
@@ -306,7 +306,7 @@ export function describeSessionStore(
         assert.deepEqual(await fieldsOf(NEW), committed === 'saved' ? { a: '1', late: '1' } : { a: '1' });
       });
 
-      it('beside a destruction: one of them finds the record, and in no case two are left', async () => {
+      it('beside a destruction: one of the two finds the record, and no second record is left', async () => {
         await store.create(ID, record());
         const [destroyed, rotated] = await Promise.all([store.destroy(ID), store.rotate(ID, NEW, NOTHING)]);
         assert.equal(await store.load(ID), undefined);
@@ -331,7 +331,7 @@ export function describeSessionStore(
           assert.equal(await store.load(NEW), undefined);
         });
 
-        it(`${operation} after the record’s time`, async () => {
+        it(`${operation} after the record has expired`, async () => {
           await store.create(ID, record());
           await store.touch(ID, now - 1);
           assert.equal(await operations[operation](ID), gone(operation));
@@ -346,7 +346,7 @@ export function describeSessionStore(
         });
       }
 
-      it('an id that was destroyed can be created again, and has nothing of what it was', async () => {
+      it('an id that was destroyed can be created again, without the old fields', async () => {
         await store.create(ID, { ...record({ a: '1' }), userId: 'alice' });
         await store.destroy(ID);
         assert.equal(await store.create(ID, record({ b: '2' })), 'created');
@@ -354,7 +354,7 @@ export function describeSessionStore(
         assert.equal((await store.load(ID))?.userId, undefined);
       });
 
-      it('and so can one whose time is over', async () => {
+      it('an id whose record has expired can be created again too', async () => {
         await store.create(ID, record({ a: '1' }));
         await store.touch(ID, now - 1);
         assert.equal(await store.create(ID, record({ b: '2' })), 'created');
@@ -363,7 +363,7 @@ export function describeSessionStore(
     });
 
     describe('expiry', () => {
-      it('is reported to whoever asked for the record, or not at all, and only once', async () => {
+      it('is reported at most once, to a caller of load', async () => {
         await store.create(ID, record());
         await store.touch(ID, now - 1);
         const reports: DeadRecord[] = [];
@@ -403,7 +403,7 @@ export function describeSessionStore(
     });
 
     describe('powers', () => {
-      it('are those it is said to have', () => {
+      it('are those that the store must have', () => {
         for (const power of powers)
           assert.equal(typeof store[power], 'function', `${name} has no ${power}()`);
       });
@@ -412,38 +412,34 @@ export function describeSessionStore(
         ...((await store.listByUser?.(userId)) ?? new Map()).keys(),
       ];
 
-      /** What moves a session of alice's, and who then is whose. */
+      /** A change of a session of alice, and the sessions that alice and bob have afterwards. */
       const transitions: Record<string, [move: () => Promise<unknown>, alices: string[], bobs: string[]]> = {
-        'a commit that says nothing of users': [() => store.commit(ID, delta({ b: '2' })), [ID], []],
+        'a commit without a user': [() => store.commit(ID, delta({ b: '2' })), [ID], []],
         'a touch': [() => store.touch(ID, now + 7_200_000), [ID], []],
-        'a commit that says the same user': [
-          () => store.commit(ID, delta({}, [], { userId: 'alice' })),
-          [ID],
-          [],
-        ],
-        'a commit that says another user': [
-          () => store.commit(ID, delta({}, [], { userId: 'bob' })),
-          [],
-          [ID],
-        ],
-        'a commit that says nobody': [() => store.commit(ID, delta({}, [], { userId: null })), [], []],
+        'a commit with the same user': [() => store.commit(ID, delta({}, [], { userId: 'alice' })), [ID], []],
+        'a commit with another user': [() => store.commit(ID, delta({}, [], { userId: 'bob' })), [], [ID]],
+        'a commit that removes the user': [() => store.commit(ID, delta({}, [], { userId: null })), [], []],
         'a rotation': [() => store.rotate(ID, NEW, NOTHING), [NEW], []],
         'a rotation to another user': [
           () => store.rotate(ID, NEW, delta({}, [], { userId: 'bob' })),
           [],
           [NEW],
         ],
-        'a rotation to nobody': [() => store.rotate(ID, NEW, delta({}, [], { userId: null })), [], []],
+        'a rotation that removes the user': [
+          () => store.rotate(ID, NEW, delta({}, [], { userId: null })),
+          [],
+          [],
+        ],
         'its destruction': [() => store.destroy(ID), [], []],
-        'its end': [() => store.touch(ID, now - 1), [], []],
-        'its end, seen by a load': [() => store.touch(ID, now - 1).then(() => store.load(ID)), [], []],
-        'its end, and a sweep': [() => store.touch(ID, now - 1).then(() => store.sweep?.()), [], []],
-        'its end, and a new one under its id': [
+        'its expiry': [() => store.touch(ID, now - 1), [], []],
+        'its expiry and a load': [() => store.touch(ID, now - 1).then(() => store.load(ID)), [], []],
+        'its expiry and a sweep': [() => store.touch(ID, now - 1).then(() => store.sweep?.()), [], []],
+        'its expiry and a creation under its id': [
           () => store.touch(ID, now - 1).then(() => store.create(ID, { ...record(), userId: 'bob' })),
           [],
           [ID],
         ],
-        'a clearance': [async () => store.clear?.() ?? store.destroy(ID), [], []],
+        clear: [async () => store.clear?.() ?? store.destroy(ID), [], []],
         'a second creation, which is refused': [
           () => store.create(ID, { ...record(), userId: 'bob' }),
           [ID],
@@ -457,7 +453,7 @@ export function describeSessionStore(
           assert.deepEqual(await sessionsOf('alice'), [ID]);
           await run();
           assert.deepEqual([await sessionsOf('alice'), await sessionsOf('bob')], [alices, bobs]);
-          // Twice, since the first may have repaired what it read.
+          // Twice, because the first listing may have repaired the index.
           assert.deepEqual([await sessionsOf('alice'), await sessionsOf('bob')], [alices, bobs]);
         });
       }
@@ -476,12 +472,12 @@ export function describeSessionStore(
           assert.deepEqual(await sessionsOf(nobody), []);
       });
 
-      /** Lets so many turns of the event loop pass, so that two operations meet at another point each time. */
+      /** Waits for `count` turns of the event loop, so that two operations overlap differently in each round. */
       const turns = async (count: number): Promise<void> => {
         for (; count > 0; count--) await new Promise((resolve) => setImmediate(resolve));
       };
 
-      /** Ends a user's sessions, as "sign out everywhere" does: until none was gone that had just been listed. */
+      /** Ends a user's sessions as "sign out everywhere" does. Ends when every listed session was there to destroy. */
       const signOut = async (userId: string): Promise<void> => {
         for (let missed = true; missed;) {
           const ended = await Promise.all((await sessionsOf(userId)).map((id) => store.destroy(id)));
@@ -510,7 +506,7 @@ export function describeSessionStore(
         }
       });
 
-      it('the end of all sessions of a user beside their rotations leaves none, under no id', async () => {
+      it('ending all sessions of a user beside their rotations leaves none under any id', async () => {
         if (!store.listByUser) return;
         for (let round = 0; round < 8; round++) {
           const ids = Array.from({ length: 12 }, (_, one) => [idOf(round, one, 1), idOf(round, one, 2)]);
@@ -524,7 +520,7 @@ export function describeSessionStore(
         }
       });
 
-      it('listByUser knows users whatever they are called', async () => {
+      it('listByUser works for any user id', async () => {
         if (!store.listByUser) return;
         const users = ['__proto__', '../alice', 'a:b', '*', 'ünïcödé 🎉', '\n', 'x'.repeat(1000)];
         for (const [index, userId] of users.entries())
@@ -551,7 +547,7 @@ export function describeSessionStore(
         assert.deepEqual(await fieldsOf(ID), { a: 'newer' });
       });
 
-      it('count counts the living', async () => {
+      it('count counts live sessions only', async () => {
         if (!store.count) return;
         assert.equal(await store.count(), 0);
         for (const id of [ID, OTHER, NEW]) await store.create(id, record());

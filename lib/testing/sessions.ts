@@ -6,22 +6,22 @@ import { DATA, FLASH } from '../session/field-names.js';
 import { newTimes } from '../session/lifetime.js';
 import { userIdOf } from '../session/login.js';
 
-/** A session as a test sees it. */
+/** The content of a session, for a test. */
 export interface SessionSnapshot {
   /** The public id. */
   readonly id: string;
   readonly userId: string | undefined;
   readonly data: Partial<SessionData>;
-  /** The flash messages that wait to be read. */
+  /** The flash messages that were not read yet. */
   readonly flash: Readonly<Record<string, unknown>>;
 }
 
-/** What a session cookie can be found in: a response of supertest or of fetch, or a Cookie header. */
+/** A source of session cookies: a response of supertest or of fetch, or a Cookie header. */
 export type CookieSource = string | { readonly headers: object };
 
 /**
- * A `Cookie` header for a real session, which it stores in the application's own store: whoever sends it has that
- * session. Give the key that says who is logged in, and somebody is.
+ * Creates a session in the application's own store and returns its `Cookie` header. With the key of `auth.key` in
+ * `data`, the session is logged in.
  *
  * ```ts
  * await request(app.getHttpServer()).get('/account').set('Cookie', await sessionCookie(app, { userId: 'alice' }));
@@ -44,8 +44,8 @@ export async function sessionCookie(
 }
 
 /**
- * The session that a response's Set-Cookie, or a Cookie header, names; undefined if it names none, or one that has
- * ended. Reading consumes nothing.
+ * Reads the session of a response's Set-Cookie headers, or of a Cookie header. Returns undefined if there is none, or
+ * if it has ended. Reading consumes no flash message.
  */
 export async function readSession(
   app: INestApplicationContext,
@@ -73,7 +73,7 @@ function runtimeOf(app: INestApplicationContext): SessionRuntime {
   return app.get(SessionRuntime, { strict: false });
 }
 
-/** A Cookie header, whichever way the cookies came. */
+/** Makes a Cookie header from any source of cookies. */
 function cookiesIn(from: CookieSource): string {
   if (typeof from === 'string') return from;
   const { headers } = from as { headers: Headers | Record<string, string | string[] | undefined> };
