@@ -22,7 +22,7 @@ const PUBLIC = 'nest-session:public';
  */
 const MAX_RETURN_TO = 1024;
 
-const MESSAGES = { expired: 'Session expired', elsewhere: SIGNED_OUT_ELSEWHERE };
+const MESSAGES = { expired: 'Session expired', displaced: SIGNED_OUT_ELSEWHERE };
 
 /**
  * Exempts a route, or a controller's routes, from an `AuthenticatedGuard` that is bound globally. Subclasses of the
@@ -52,7 +52,7 @@ export class AuthenticatedGuard implements CanActivate {
     if (Reflect.getMetadata(PUBLIC, context.getHandler()) ?? Reflect.getMetadata(PUBLIC, context.getClass()))
       return true;
     const at = locate(context);
-    const session = await this.sessions.acquire(at);
+    const session = await this.sessions.openNow(at);
     if (session.userId !== undefined) return true;
 
     const { ended } = RequestSession.transactionOf(session);

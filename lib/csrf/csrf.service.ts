@@ -64,8 +64,8 @@ export class CsrfService {
     this.#cookieAge = Math.ceil(options.maxAge / 1000);
     services.set(runtime, this);
     runtime.extensions.push({
-      opened: (transaction: SessionTransaction) => this.#ride(transaction),
-      created: (transaction: SessionTransaction) => this.#carryOver(transaction),
+      opened: (transaction: SessionTransaction) => this.#joinResponse(transaction),
+      created: (transaction: SessionTransaction) => this.#keepVisitorSecret(transaction),
     });
   }
 
@@ -92,13 +92,13 @@ export class CsrfService {
    */
   async verify(from: ExecutionContext | object): Promise<void> {
     const at = locateFrom(from);
-    const session = await this.sessions.acquire(at);
+    const session = await this.sessions.openNow(at);
     const transaction = RequestSession.transactionOf(session);
     const reason = isUpgrade(at.request)
       ? this.#judgeHandshake(at.request)
       : refusal(this.#evidence(at, transaction), this.#options);
     if (reason === undefined) return;
-    transaction.reply.also(CsrfException, (response) => {
+    transaction.reply.onSend(CsrfException, (response) => {
       addVary(response, 'Sec-Fetch-Site');
       addVary(response, 'Origin');
     });
@@ -148,7 +148,7 @@ export class CsrfService {
     if (transaction.status === 'stored') return derived(this.#keys[0], transaction);
     const visitor = this.#visitor(transaction) ?? this.#visitors.newSecret();
     this.#visiting.set(transaction, visitor);
-    this.#ride(transaction);
+    this.#joinResponse(transaction);
     return visitor.secret;
   }
 
@@ -164,7 +164,7 @@ export class CsrfService {
   }
 
   /** A visitor's session begins: the forms that are open now stay usable, as long as its id. */
-  #carryOver(transaction: SessionTransaction): readonly (readonly [string, string])[] {
+  #keepVisitorSecret(transaction: SessionTransaction): readonly (readonly [string, string])[] {
     const visitor = this.#visitor(transaction);
     return visitor ? [[VISITOR_CSRF, JSON.stringify(visitor.secret.toString('base64url'))]] : [];
   }
@@ -177,12 +177,12 @@ export class CsrfService {
   }
 
   /** Only a response that has something to say about our cookies waits for us. */
-  #ride(transaction: SessionTransaction): void {
+  #joinResponse(transaction: SessionTransaction): void {
     const { request, reply } = transaction;
     const concerned =
       this.#readable || this.#visiting.has(transaction) || this.#visitors.isIn(request.headers.cookie);
     if (concerned)
-      reply.also(this, (response, isShared) => this.#addCookies(transaction, response, isShared));
+      reply.onSend(this, (response, isShared) => this.#addCookies(transaction, response, isShared));
   }
 
   /**

@@ -13,7 +13,7 @@ export class SessionLoaderGuard implements CanActivate {
 
   canActivate(context: ExecutionContext): boolean | Promise<boolean> {
     if (!hasRequest(context) || skipsSession(context)) return true;
-    const session = this.sessions.acquire(locate(context));
+    const session = this.sessions.openNow(locate(context));
     return session instanceof Promise ? session.then(() => true) : true;
   }
 }

@@ -33,7 +33,7 @@ export class SessionInterceptor implements NestInterceptor {
     if (!hasRequest(context)) return next.handle();
     const at = locate(context);
     // On a route without a session a guard may have opened one all the same.
-    const session = skipsSession(context) ? this.sessions.opened(at) : this.sessions.acquire(at);
+    const session = skipsSession(context) ? this.sessions.opened(at) : this.sessions.openNow(at);
     if (!session) return next.handle();
     const run = (ready: RequestSession): Observable<unknown> => {
       const transaction = RequestSession.transactionOf(ready);

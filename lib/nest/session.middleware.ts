@@ -15,7 +15,7 @@ export class SessionMiddleware implements NestMiddleware {
   constructor(private readonly sessions: SessionManager) {}
 
   async use(request: object, response: object, next: () => void): Promise<void> {
-    await this.sessions.acquire(locateRequest(request, response));
+    await this.sessions.openNow(locateRequest(request, response));
     next();
   }
 }

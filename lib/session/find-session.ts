@@ -13,7 +13,7 @@ export type Found =
   | { readonly status: 'unavailable'; readonly verified: Verified; readonly error: unknown };
 
 /** Why the session that a cookie names is no more: its time was over, or its user has too many others. */
-export type Ended = 'expired' | 'elsewhere';
+export type Ended = 'expired' | 'displaced';
 
 const NOTHING: Found = { status: 'new' };
 
@@ -45,7 +45,7 @@ async function load(runtime: SessionRuntime, { response }: Located, verified: Ve
     }
     // Only where a response can say so.
     if (!dead && response && (await runtime.users.hadToMakeRoom(id)))
-      return { status: 'new', ended: 'elsewhere' };
+      return { status: 'new', ended: 'displaced' };
   } catch (error) {
     if (runtime.onStoreError === 'throw') throw error;
     return { status: 'unavailable', verified, error };

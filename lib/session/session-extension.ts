@@ -11,7 +11,7 @@ export interface ExtendedSession {
   readonly request: HttpRequest;
   readonly reply: {
     readonly secure: boolean;
-    also(key: object, add: (headers: OutgoingHeaders) => void): void;
+    onSend(key: object, add: (headers: OutgoingHeaders) => void): void;
   };
 }
 

@@ -35,11 +35,11 @@ export class SessionManager implements OnApplicationShutdown {
    * put a cookie in, so its session can be read and changed, but not begun.
    */
   async open(from: ExecutionContext | object): Promise<Session> {
-    return this.acquire(locateFrom(from));
+    return this.openNow(locateFrom(from));
   }
 
   /** @internal {@link open} without a promise where none is needed. */
-  acquire(at: Located): RequestSession | Promise<RequestSession> {
+  openNow(at: Located): RequestSession | Promise<RequestSession> {
     const known = opened(at.owner, this.#runtime);
     if (known) {
       if (!(known instanceof Promise)) this.#expose(known, at);
@@ -145,7 +145,7 @@ export class SessionManager implements OnApplicationShutdown {
   #opened(transaction: SessionTransaction, at: Located): RequestSession {
     const session = new RequestSession(transaction, this.#runtime);
     remember(at.owner, this.#runtime, session);
-    rememberOpener(at, (another) => this.acquire(another));
+    rememberOpener(at, (another) => this.openNow(another));
     this.#expose(session, at);
     for (const extension of this.#runtime.extensions) extension.opened(transaction);
     return session;

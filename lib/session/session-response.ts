@@ -27,7 +27,7 @@ type Addition = (headers: OutgoingHeaders, isShared: boolean) => void;
  * What a response says about its session: the cookie, that it varies by cookie, that no cache may keep it; and
  * whether it can still say so.
  */
-export class SessionReply implements BeforeSend {
+export class SessionResponse implements BeforeSend {
   /** What the browser is told about its cookie. */
   cookie: 'keep' | 'issue' | 'remove' = 'keep';
 
@@ -134,7 +134,7 @@ export class SessionReply implements BeforeSend {
   }
 
   /** Something else to put on the response, just before its headers leave; once for each `key`. */
-  also(key: object, add: Addition): void {
+  onSend(key: object, add: Addition): void {
     this.#others ??= new Map();
     if (this.#others.has(key)) return;
     this.#others.set(key, add);

@@ -5,7 +5,7 @@ import {
   SessionValueError,
 } from '../errors.js';
 import type { FieldChanges } from './session-fields.js';
-import type { SessionReply } from './session-response.js';
+import type { SessionResponse } from './session-response.js';
 import type { SessionRuntime } from './session-runtime.js';
 import { SerialQueue } from '../util/serial-queue.js';
 
@@ -25,7 +25,7 @@ type Kind = 'save' | 'login' | 'identity';
 /** A session, as far as saving it goes. */
 interface Saveable {
   readonly runtime: Pick<SessionRuntime, 'logger'>;
-  readonly reply: Pick<SessionReply, 'begun'>;
+  readonly reply: Pick<SessionResponse, 'begun'>;
   /** Finds what is unsaved. `isWritten`: something was written since the last save. Throws `SessionValueError`. */
   unsaved(look: Look, isWritten: boolean): Unsaved | undefined;
   save(work: Unsaved): Promise<void>;

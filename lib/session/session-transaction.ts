@@ -8,7 +8,7 @@ import { type Ended, type Found, findSession } from './find-session.js';
 import { BOUND_TO_ID, FLASH } from './field-names.js';
 import { expiryOf, extendedExpiry, newTimes, type Times, timesOf } from './lifetime.js';
 import { changesUser, loginFields, writtenUser } from './login.js';
-import { SessionReply } from './session-response.js';
+import { SessionResponse } from './session-response.js';
 import type { SessionRuntime } from './session-runtime.js';
 import { type Look, SessionSaving, type Unsaved } from './session-saving.js';
 import { SIGNED_OUT_ELSEWHERE } from './user-sessions.js';
@@ -44,7 +44,7 @@ export class SessionTransaction {
 
   readonly runtime: SessionRuntime;
   /** What the response says about all this. */
-  readonly reply: SessionReply;
+  readonly reply: SessionResponse;
   readonly saving: SessionSaving;
   #identity: Identity | undefined;
   /** How the stored session came, or will come with its next cookie. */
@@ -53,21 +53,21 @@ export class SessionTransaction {
   #outdated = false;
   #touched = false;
   /** What is created here carries on what the visitor began: no login, logout or new id came in between. */
-  #carriesOn = true;
+  #continuesVisit = true;
   /** Why the status is `unavailable`. */
   #unavailable: unknown;
 
   private constructor(runtime: SessionRuntime, at: Located, found: Found) {
     this.runtime = runtime;
     this.request = at.request;
-    this.reply = new SessionReply(runtime, at, this);
+    this.reply = new SessionResponse(runtime, at, this);
     this.saving = new SessionSaving(this);
     this.status = found.status;
     if (found.status === 'new') {
       this.ended = found.ended;
       // A late response must not delete a newer cookie, so only expiry deletes ours.
       if (found.ended === 'expired') this.reply.remove();
-      this.#tell();
+      this.#flashDisplaced();
       return;
     }
     this.#identity = found.verified;
@@ -160,7 +160,7 @@ export class SessionTransaction {
       const seen = this.saving.version;
       if (empty) for (const field of this.fields.names('')) this.fields.remove(field, field);
       if (this.status === 'unavailable') throw this.#unavailable;
-      this.#carriesOn = false;
+      this.#continuesVisit = false;
       if (this.status === 'new') this.#identity = undefined;
       if (this.status !== 'stored') return false;
       const changes = this.fields.changes();
@@ -179,11 +179,11 @@ export class SessionTransaction {
     return this.saving.byHand('login', async () => {
       if (userId !== this.storedUser || this.runtime.travel.current.writesNeedCookie)
         this.reply.requireCookie();
-      if (this.status === 'unavailable' || this.status === 'gone') this.#begin();
+      if (this.status === 'unavailable' || this.status === 'gone') this.#reset();
       write();
       await this.saving.saveNow();
       if (this.status === 'gone') {
-        this.#begin();
+        this.#reset();
         write();
         await this.saving.saveNow();
       }
@@ -199,9 +199,9 @@ export class SessionTransaction {
       const wasStored = status === 'stored' || status === 'unavailable';
       if (wasStored && this.runtime.travel.current.endNeedsCookie) this.reply.requireCookie();
       const [store, before] = [this.#store, this.#identity];
-      const state = [this.#fields, this.#times, this.#touched, this.#carriesOn] as const;
+      const state = [this.#fields, this.#times, this.#touched, this.#continuesVisit] as const;
       // At once: what is written while the store ends this one belongs to the next.
-      this.#begin();
+      this.#reset();
       try {
         const removed = wasStored && before !== undefined && (await store.destroy(before.id));
         if (removed) this.runtime.emit({ type: 'destroyed', id: before.id, userId: storedUser });
@@ -210,7 +210,7 @@ export class SessionTransaction {
         this.status = status;
         this.storedUser = storedUser;
         this.#identity = before;
-        [this.#fields, this.#times, this.#touched, this.#carriesOn] = state;
+        [this.#fields, this.#times, this.#touched, this.#continuesVisit] = state;
         throw error;
       }
       return true;
@@ -218,8 +218,8 @@ export class SessionTransaction {
   }
 
   /** The browser of a session that had to make room is told so with whatever it is answered. */
-  #tell(): void {
-    if (this.ended === 'elsewhere') this.change().write(`${FLASH}error`, 'flash.error', SIGNED_OUT_ELSEWHERE);
+  #flashDisplaced(): void {
+    if (this.ended === 'displaced') this.change().write(`${FLASH}error`, 'flash.error', SIGNED_OUT_ELSEWHERE);
   }
 
   // From here on: what a commit is made of. Each step runs alone, in its turn.
@@ -229,14 +229,14 @@ export class SessionTransaction {
     return this.runtime.store;
   }
 
-  #begin(): void {
+  #reset(): void {
     this.status = 'new';
     this.#fields = undefined;
     this.#times = undefined;
     this.storedUser = undefined;
     this.#identity = undefined;
     this.#touched = false;
-    this.#carriesOn = false;
+    this.#continuesVisit = false;
   }
 
   /**
@@ -261,7 +261,7 @@ export class SessionTransaction {
   drop(): void {
     this.#fields?.discard();
     this.#touched = false;
-    this.#tell();
+    this.#flashDisplaced();
   }
 
   changesSoFar(): FieldChanges | undefined {
@@ -292,9 +292,9 @@ export class SessionTransaction {
       if (this.runtime.travel.current.writesNeedCookie) this.reply.requireCookie();
       const header = this.#header(changes, extension?.expiresAt);
       const delta = { set: changes.set, delete: changes.delete, header };
-      this.#concluded(await store.commit(this.id, delta), changes, header);
+      this.#applyOutcome(await store.commit(this.id, delta), changes, header);
     } else if (extension) {
-      this.#concluded(await store.touch(this.id, extension.expiresAt), undefined, extension);
+      this.#applyOutcome(await store.touch(this.id, extension.expiresAt), undefined, extension);
     }
     if (this.status === 'stored' && this.#outdated && this.reply.canSetCookie) this.reply.cookie = 'issue';
     this.#outdated = false;
@@ -306,7 +306,7 @@ export class SessionTransaction {
    */
   async #changeUser(written: FieldChanges): Promise<void> {
     if (this.status === 'gone') return;
-    if (this.status === 'unavailable') this.#carryOver();
+    if (this.status === 'unavailable') this.#startAfresh();
     if (this.storedUser !== undefined) this.fields.forgetUnwritten();
     const isLogin = writtenUser(written, this.runtime.authKey) !== null;
     for (const [field, value] of loginFields(this.request, this.runtime.users.loginAt())) {
@@ -332,15 +332,15 @@ export class SessionTransaction {
     const { store } = this.runtime;
     const userId = writtenUser(changes, this.runtime.authKey) ?? undefined;
     const times = newTimes(this.runtime.lifetime, this.runtime.now());
-    const carriesOn = this.#carriesOn && userId === undefined;
-    const bound = carriesOn ? this.runtime.extensions.flatMap((extension) => extension.created(this)) : [];
+    const isVisit = this.#continuesVisit && userId === undefined;
+    const bound = isVisit ? this.runtime.extensions.flatMap((extension) => extension.created(this)) : [];
     for (let attempt = 0; attempt < 3; attempt++) {
       const record = { ...times, userId, fields: new Map([...changes.set, ...bound]) };
       if ((await store.create(this.id, record)) === 'created') {
         this.status = 'stored';
         this.#travel = this.runtime.travel.current;
         this.#times = times;
-        this.#concluded('saved', { set: record.fields, delete: [] }, { userId });
+        this.#applyOutcome('saved', { set: record.fields, delete: [] }, { userId });
         this.reply.cookie = 'issue';
         this.runtime.emit({ type: 'created', id: this.id, userId });
         return;
@@ -362,7 +362,7 @@ export class SessionTransaction {
       this.times.expiresAt,
     );
     const header = this.#header(changes, expiresAt);
-    this.#concluded(await store.rotate(previousId, next.id, { ...changes, header }), changes, header);
+    this.#applyOutcome(await store.rotate(previousId, next.id, { ...changes, header }), changes, header);
     if (this.status !== 'stored') return;
     this.#identity = next;
     this.#travel = travel.current;
@@ -397,7 +397,7 @@ export class SessionTransaction {
   }
 
   /** What the store answered, carried over into what we know. */
-  #concluded(
+  #applyOutcome(
     outcome: 'saved' | 'gone',
     changes: FieldChanges | undefined,
     header: SessionDelta['header'],
@@ -431,7 +431,7 @@ export class SessionTransaction {
   }
 
   /** A login in a session that could not be loaded: it starts afresh, with nothing but what was written. */
-  #carryOver(): void {
+  #startAfresh(): void {
     this.status = 'new';
     this.#identity = undefined;
     this.#times = undefined;

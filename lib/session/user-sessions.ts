@@ -132,7 +132,7 @@ export class UserSessions {
 
 /** Where the notice for a session that is gone is kept: no cookie's secret leads there. */
 function noticeFor(id: string): string {
-  return sha256(`signed in elsewhere: ${id}`);
+  return sha256(`signed in displaced: ${id}`);
 }
 
 /** Where it is noted that the sessions of a user are being ended: no cookie's secret leads there. */
