@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { inspect } from 'node:util';
 import type { SessionDelta, SessionRecord } from 'nest-session';
-import { SolidbStore, type SolidbStoreOptions } from '../../lib/stores/solidb/index.js';
+import { SolidbStore, type SolidbStoreOptions } from 'nest-session/solidb';
 import * as faults from '../support/solidb-faults.mjs';
 import { type Fault, type ProfileName, SolidbServer } from '../support/solidb-server.mjs';
 

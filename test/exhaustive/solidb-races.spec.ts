@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { DeadRecord, SessionDelta, SessionRecord } from 'nest-session';
-import { SolidbStore } from '../../lib/stores/solidb/index.js';
+import { SolidbStore } from 'nest-session/solidb';
 import { inEveryOrder, sending } from '../support/request-orders.js';
 import { type ProfileName, SolidbServer } from '../support/solidb-server.mjs';
 

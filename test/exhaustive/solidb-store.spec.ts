@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import type { SessionStore } from 'nest-session';
 import { describeSessionStore, type StorePower } from 'nest-session/testing';
-import { SolidbStore, type SolidbStoreOptions } from '../../lib/stores/solidb/index.js';
+import { SolidbStore, type SolidbStoreOptions } from 'nest-session/solidb';
 import { distinctOrders, runAll, triples } from '../support/interleavings.js';
 import { type ProfileName, SolidbServer } from '../support/solidb-server.mjs';
 import { answersAsTheModel } from '../support/store-property.js';

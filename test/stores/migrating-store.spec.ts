@@ -8,13 +8,12 @@ import {
   type SessionRecord,
   type SessionStore,
 } from 'nest-session';
-import { resolveOptions } from '../../lib/options/resolved-options.js';
-import { SessionRuntime } from '../../lib/session/session-runtime.js';
-import { BoundedStore } from '../../lib/stores/bounded-store.js';
-import { MigratingStore } from '../../lib/stores/migrating.store.js';
 import { Clock, SECRET } from '../support/app.js';
 import { HeldStore } from '../support/held-store.js';
+import { managerOf } from '../support/manager.js';
 import { answersAsTheModel } from '../support/store-property.js';
+import { BoundedStore } from '../../lib/stores/bounded-store.js';
+import { MigratingStore } from '../../lib/stores/migrating.store.js';
 
 const ID = 'a'.repeat(64);
 const NEW_ID = 'b'.repeat(64);
@@ -359,7 +358,7 @@ describe.each<[string, () => SessionStore, readonly (() => SessionStore)[]]>([
     let seen = 0;
     for (const order of orders([3, 3, later.length])) {
       const options = { secret: SECRET, clock: clock.read, store: before() };
-      const manager = new SessionManager(new SessionRuntime(resolveOptions(options)));
+      const manager = managerOf(options);
       const begin = await new Request(manager, '', (session) => session.set('cart', ['pen'])).run();
       const cookie = begin.cookieAfter('');
       const requests = [first, second].map((name) => new Request(manager, cookie, acts[name]));

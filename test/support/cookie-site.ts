@@ -287,6 +287,9 @@ export function forge(
   return new Sealer(new KeyRing([Buffer.from(secret)]), purpose as 'session', audience).seal(name, text);
 }
 
+/** What a cookie says of the secret that sealed it. */
+export const keyIdOf = (secret: Buffer): string => new KeyRing([secret]).ids[0];
+
 let payloads = 0;
 
 /** The text of another session each time, of somebody with `data`, which lives for a day. */

@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { open, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { withFileLock } from '../../dist/stores/file/file-lock.js';
-import { FileStore } from '../../dist/stores/file/file.store.js';
+import { FileStore } from '../../dist/index.js';
 
 const [, , directory, durable] = process.argv;
 const store = new FileStore({ directory, durable: durable === 'true' });

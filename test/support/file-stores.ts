@@ -4,8 +4,7 @@ import { mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type SessionRecord } from 'nest-session';
-import { FileStore, type FileStoreOptions } from '../../lib/stores/file/file.store.js';
+import { FileStore, type FileStoreOptions, type SessionRecord } from 'nest-session';
 import { Clock } from './app.js';
 
 /** The name under which a session or a user is on the disk. */

@@ -1,8 +1,7 @@
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { type Session, SessionManager, type SessionStore } from 'nest-session';
-import { resolveOptions } from '../../lib/options/resolved-options.js';
-import { SessionRuntime } from '../../lib/session/session-runtime.js';
+import { managerOf } from './manager.js';
 import { SECRET } from './app.js';
 
 /** A request of four steps: it opens the session, changes it, acts on it, and is done. */
@@ -93,7 +92,7 @@ export class Running {
 
 /** Runs one schedule of three requests with the same cookie, and gives back what there is to see afterwards. */
 async function run(store: SessionStore, names: readonly string[], schedule: readonly number[]) {
-  const manager = new SessionManager(new SessionRuntime(resolveOptions({ secret: SECRET, store })));
+  const manager = managerOf({ secret: SECRET, store });
   const first = new Running(manager, '', { change: (session) => session.set('cart', ['pen']) });
   for (let step = 0; step < 4; step++) await first.step();
   const before = first.cookie as string;

@@ -12,7 +12,6 @@ import {
 import { readSession, sessionCookie } from 'nest-session/testing';
 import type { AddressInfo } from 'node:net';
 import request from 'supertest';
-import { KeyRing } from '../../../lib/crypto/key-ring.js';
 import {
   Browser,
   Clock,
@@ -27,6 +26,7 @@ import {
   closeSites,
   filler,
   forge,
+  keyIdOf,
   PageController,
   pairs,
   payload,
@@ -273,7 +273,7 @@ onBothAdapters((adapter) => {
       const { clock } = before;
       const browser = before.browser();
       await browser.get('/set?a=1');
-      const [oldId, newId] = [older, newer].map((secret) => new KeyRing([Buffer.from(secret)]).ids[0]);
+      const [oldId, newId] = [older, newer].map((secret) => keyIdOf(Buffer.from(secret)));
       expect(browser.cookie).toContain(`=1.${oldId}.`);
 
       const both = await start(adapter, { clock, options: { secret: [newer, older] } });

@@ -14,8 +14,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { SessionConfigurationError, SessionModule } from 'nest-session';
-import { FileStore, type FileStoreOptions } from '../../../lib/stores/file/file.store.js';
+import { FileStore, type FileStoreOptions, SessionConfigurationError, SessionModule } from 'nest-session';
 import { adapters, createApp } from '../../support/app.js';
 import { FileStores, sha256 } from '../../support/file-stores.js';
 

@@ -16,9 +16,8 @@ import {
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import type { SessionRecord } from 'nest-session';
+import { FileStore, type SessionRecord } from 'nest-session';
 import { withFileLock } from '../../../lib/stores/file/file-lock.js';
-import { FileStore } from '../../../lib/stores/file/file.store.js';
 import { StoreProcess } from '../../support/file-store-process.js';
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');

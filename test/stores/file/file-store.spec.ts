@@ -18,7 +18,7 @@ import {
 import { dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { FileStore, type FileStoreOptions } from '../../../lib/stores/file/file.store.js';
+import { FileStore, type FileStoreOptions } from 'nest-session';
 import { FileStores, sha256 } from '../../support/file-stores.js';
 
 const run = promisify(execFile);

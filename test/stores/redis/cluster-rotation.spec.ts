@@ -1,5 +1,5 @@
 import { Cluster } from 'ioredis';
-import { RedisStore } from '../../../lib/stores/redis/index.js';
+import { RedisStore } from 'nest-session/redis';
 import { RedisCluster } from './support/redis-cluster.js';
 import { delta, newId, outcome, record } from './support/records.js';
 

@@ -1,5 +1,5 @@
 import { describeSessionStore } from 'nest-session/testing';
-import { RedisStore } from '../../../lib/stores/redis/index.js';
+import { RedisStore } from 'nest-session/redis';
 import { answersAsTheModel } from '../../support/store-property.js';
 import { type Client, settings, startServers } from './support/settings.js';
 

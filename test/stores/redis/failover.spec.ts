@@ -1,5 +1,5 @@
 import { Cluster, Redis } from 'ioredis';
-import { RedisStore } from '../../../lib/stores/redis/index.js';
+import { RedisStore } from 'nest-session/redis';
 import { Load, type Report } from './support/load.js';
 import type { Client } from './support/settings.js';
 import { RedisCluster } from './support/redis-cluster.js';

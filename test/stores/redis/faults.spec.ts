@@ -1,5 +1,5 @@
 import { Redis } from 'ioredis';
-import { RedisStore } from '../../../lib/stores/redis/index.js';
+import { RedisStore } from 'nest-session/redis';
 import { Proxy } from './support/proxy.js';
 import { delta, newId, outcome, record } from './support/records.js';
 import { RedisServer } from './support/redis-server.js';

@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis';
 import { createHash } from 'node:crypto';
 import type { DeadRecord } from 'nest-session';
-import { RedisStore } from '../../../lib/stores/redis/index.js';
+import { RedisStore } from 'nest-session/redis';
 import { delta, newId, record } from './support/records.js';
 import { RedisServer } from './support/redis-server.js';
 import { WITHOUT_SCRIPTS } from './support/without-scripts.js';

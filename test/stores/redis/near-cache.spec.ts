@@ -3,7 +3,7 @@ import { Cluster, Redis } from 'ioredis';
 import { once } from 'node:events';
 import { Redis as Redis5 } from 'ioredis5';
 import { SessionConfigurationError } from 'nest-session';
-import { RedisStore } from '../../../lib/stores/redis/index.js';
+import { RedisStore } from 'nest-session/redis';
 import { Proxy } from './support/proxy.js';
 import { delta, newId, record } from './support/records.js';
 import { RedisServer } from './support/redis-server.js';

@@ -1,9 +1,8 @@
-import { RedisStore } from '../../../lib/stores/redis/index.js';
+import { RedisStore } from 'nest-session/redis';
 import { type Session, SessionManager } from 'nest-session';
-import { resolveOptions } from '../../../lib/options/resolved-options.js';
-import { SessionRuntime } from '../../../lib/session/session-runtime.js';
 import { SECRET } from '../../support/app.js';
 import { distinctOrders, runAll, Running, triples } from '../../support/interleavings.js';
+import { managerOf } from '../../support/manager.js';
 import { delta, newId, record } from './support/records.js';
 import { type Client, settings, startServers } from './support/settings.js';
 
@@ -110,10 +109,7 @@ describe.each(chosen)('on $name', ({ connect, clear }) => {
   });
 
   describe('"sign out everywhere"', () => {
-    const managers = (): SessionManager[] =>
-      stores.map(
-        (each) => new SessionManager(new SessionRuntime(resolveOptions({ secret: SECRET, store: each }))),
-      );
+    const managers = (): SessionManager[] => stores.map((each) => managerOf({ secret: SECRET, store: each }));
 
     async function request(on: SessionManager, cookie: string, act: Act = () => {}): Promise<string> {
       const running = new Running(on, `session_id=${cookie}`, { act });

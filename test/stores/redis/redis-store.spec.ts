@@ -2,7 +2,7 @@ import { jest } from '@jest/globals';
 import { Cluster, Redis } from 'ioredis';
 import { createHash } from 'node:crypto';
 import { SessionConfigurationError } from 'nest-session';
-import { type RedisClient, RedisStore } from '../../../lib/stores/redis/index.js';
+import { type RedisClient, RedisStore } from 'nest-session/redis';
 import { delta, newId, outcome, record } from './support/records.js';
 import { RedisServer } from './support/redis-server.js';
 import { WITHOUT_SCRIPTS } from './support/without-scripts.js';

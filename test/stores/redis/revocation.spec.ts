@@ -1,4 +1,4 @@
-import { RedisStore } from '../../../lib/stores/redis/index.js';
+import { RedisStore } from 'nest-session/redis';
 import { inEveryOrder } from './support/command-orders.js';
 import { delta, newId, record } from './support/records.js';
 import { type Client, settings, startServers } from './support/settings.js';

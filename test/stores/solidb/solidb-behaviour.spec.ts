@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import type { DeadRecord, SessionDelta, SessionRecord } from 'nest-session';
-import { SolidbStore, type SolidbStoreOptions } from '../../../lib/stores/solidb/index.js';
+import { SolidbStore, type SolidbStoreOptions } from 'nest-session/solidb';
 import { Deadline } from '../../../lib/stores/solidb/deadline.js';
 import { reply } from '../../support/solidb-faults.mjs';
 import { type Exchange, type ProfileName, SolidbServer } from '../../support/solidb-server.mjs';

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { SessionConfigurationError } from 'nest-session';
-import { SolidbStore, type SolidbStoreOptions } from '../../../lib/stores/solidb/index.js';
+import { SolidbStore, type SolidbStoreOptions } from 'nest-session/solidb';
 
 const good = { url: 'https://db.example.com:6745', database: 'app', apiKey: 'sk_5ecret' };
 

@@ -1,4 +1,4 @@
-import type { RedisStore } from '../../../../lib/stores/redis/index.js';
+import type { RedisStore } from 'nest-session/redis';
 import { delta, newId, outcome, record } from './records.js';
 
 /** What a session's user was told last. */

@@ -1,6 +1,6 @@
 import { Cluster, Redis } from 'ioredis';
 import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5';
-import type { RedisClient } from '../../../../lib/stores/redis/index.js';
+import type { RedisClient } from 'nest-session/redis';
 import { RedisCluster } from './redis-cluster.js';
 import { RedisServer } from './redis-server.js';
 import { WITHOUT_SCRIPTS } from './without-scripts.js';
