@@ -10,8 +10,14 @@ import type { Session } from '../session/session.js';
 export interface SessionSocket {
   on(event: string, listener: () => void): unknown;
   close?(code?: number, reason?: string): unknown;
+  pause?(): unknown;
+  terminate?(): unknown;
   disconnect?(close?: boolean): unknown;
   end?(): unknown;
+  destroy?(): unknown;
+  readonly readyState?: unknown;
+  readonly disconnected?: boolean;
+  readonly destroyed?: boolean;
 }
 
 /** What is open for one session. */
@@ -22,6 +28,9 @@ interface Tracked {
   expiresAt: number;
   timer: NodeJS.Timeout | undefined;
 }
+
+/** A socket that does not answer its close is cut after so long: milliseconds. */
+const CLOSING = 1000;
 
 /** A session is looked for so often at least, for what another process has ended: milliseconds. */
 const LOOK_EVERY = 60_000;
@@ -35,8 +44,8 @@ const LOOK_EVERY = 60_000;
  * process is noticed. A store that cannot be reached closes nothing before the expiry that is known.
  *
  * ```ts
- * async handleConnection(client: Socket) {
- *   this.sockets.track(await this.sessions.open(client.request), client);
+ * handleConnection(client: Socket) {
+ *   this.sockets.track(this.sessions.open(client.request), client);
  * }
  * ```
  */
@@ -55,14 +64,25 @@ export class SessionSockets implements OnApplicationShutdown {
   }
 
   /**
-   * Closes `client` when `session` ends. A session that the store does not know has no end to hear of.
+   * Closes `client` when `session` ends; at once if it has ended, or if it cannot be opened. A session that the store does
+   * not know has no end to hear of.
    *
-   * @param client a socket of socket.io or `ws`, or the response of a stream (Server-Sent Events): that is ended
+   * @param session the session, or the promise of it
+   * @param client a socket of socket.io or `ws`, or the response of a stream (Server-Sent Events)
    */
-  track(session: Session, client: SessionSocket): void {
+  track(session: Session | Promise<Session>, client: SessionSocket): void {
+    if (session instanceof Promise) {
+      // Why it cannot be opened was logged where it failed.
+      session.then(
+        (opened) => this.track(opened, client),
+        () => this.#end(client),
+      );
+      return;
+    }
     const transaction = RequestSession.transactionOf(session as RequestSession);
-    if (transaction.status !== 'stored') return;
-    const { id } = transaction;
+    const { id, status } = transaction;
+    if (status === 'gone') return this.#end(client);
+    if (status !== 'stored' || isClosed(client)) return;
     const tracked = this.#tracked.get(id) ?? {
       sockets: new Set<SessionSocket>(),
       reload: () => transaction.reload(),
@@ -115,11 +135,36 @@ export class SessionSockets implements OnApplicationShutdown {
     if (!tracked) return;
     clearTimeout(tracked.timer);
     this.#tracked.delete(id);
-    for (const client of tracked.sockets) {
-      if (client.disconnect) client.disconnect(true);
-      else if (client.close)
-        client.close(1008, 'The session has ended'); // RFC 6455 §7.4.1: policy violation
-      else client.end?.();
+    for (const client of tracked.sockets) this.#end(client);
+  }
+
+  /** A listener of one that throws keeps no other open. */
+  #end(client: SessionSocket): void {
+    try {
+      end(client);
+    } catch (error) {
+      this.#runtime.logger.error(error instanceof Error ? (error.stack ?? error.message) : String(error));
     }
   }
+}
+
+function end(client: SessionSocket): void {
+  if (client.disconnect) {
+    client.disconnect(true);
+  } else if (client.close) {
+    client.close(1008, 'The session has ended'); // RFC 6455 §7.4.1: policy violation
+    // Until the other side answers, `ws` would go on handing out its messages.
+    client.pause?.();
+    afterMilliseconds(CLOSING, () => client.terminate?.());
+  } else {
+    // Its writer may go on writing, which is an 'error' that nobody else may listen for.
+    client.on('error', () => {});
+    client.end?.();
+    afterMilliseconds(CLOSING, () => client.destroy?.());
+  }
+}
+
+/** True for one that has hung up: its 'close' has been. */
+function isClosed({ readyState, disconnected, destroyed }: SessionSocket): boolean {
+  return disconnected === true || destroyed === true || (typeof readyState === 'number' && readyState > 1);
 }

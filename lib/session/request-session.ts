@@ -131,6 +131,8 @@ export class RequestSession implements Session {
 
   clear(): this {
     for (const key of this.keys()) this.delete(key);
+    // Of a session that could not be loaded the keys are not known.
+    this.delete(this.#authKey);
     return this;
   }
 

@@ -28,8 +28,12 @@ export class FieldSet {
   readonly #live = new Map<string, Live>();
   #objects = false;
 
-  constructor(saved: Map<string, string> = new Map()) {
+  readonly #isUnknown: boolean;
+
+  /** @param isUnknown the store could not be reached, so any field may be set: removing one is a change */
+  constructor(saved: Map<string, string> = new Map(), isUnknown = false) {
     this.#saved = saved;
+    this.#isUnknown = isUnknown;
   }
 
   /** True if a value was handed out or taken in that can change in place. */
@@ -75,7 +79,7 @@ export class FieldSet {
   /** Removes a field; whether it was set. */
   remove(field: string, key: string): boolean {
     const was = this.has(field);
-    if (was || this.#live.has(field)) this.write(field, key, undefined);
+    if (was || this.#live.has(field) || this.#isUnknown) this.write(field, key, undefined);
     return was;
   }
 
@@ -99,11 +103,15 @@ export class FieldSet {
     }
   }
 
-  /** Removes what this request has not set itself. A value that it has only changed in place goes too. */
-  forgetUnwritten(): void {
-    for (const field of [...this.#saved.keys(), ...this.#live.keys()]) {
-      if (!this.#live.get(field)?.isWritten) this.write(field, field, undefined);
+  /** The fields of another session that holds what this request has set itself, and nothing that was saved. */
+  onlyWritten(): FieldSet {
+    const fields = new FieldSet();
+    for (const [field, live] of this.#live) {
+      if (!live.isWritten) continue;
+      fields.#live.set(field, live);
+      fields.#objects ||= typeof live.value === 'object' && live.value !== null;
     }
+    return fields;
   }
 
   /** What differs from the saved texts, or undefined. Throws `SessionValueError` for a change JSON cannot hold. */
@@ -114,7 +122,7 @@ export class FieldSet {
     for (const [field, live] of this.#live) {
       const text = currentText(live);
       if (text === undefined) {
-        if (this.#saved.has(field)) removed.push(field);
+        if (this.#saved.has(field) || this.#isUnknown) removed.push(field);
       } else if (text !== this.#saved.get(field)) {
         set.set(field, text);
       }

@@ -73,6 +73,7 @@ export class SessionTransaction {
     this.#identity = found.verified;
     if (found.status === 'unavailable') {
       this.#unavailable = found.error;
+      this.#fields = new FieldSet(new Map(), true);
       return;
     }
     const { fields, userId, ...times } = found.record;
@@ -306,15 +307,51 @@ export class SessionTransaction {
    */
   async #changeUser(written: FieldChanges): Promise<void> {
     if (this.status === 'gone') return;
-    if (this.status === 'unavailable') this.#startAfresh();
-    if (this.storedUser !== undefined) this.fields.forgetUnwritten();
     const isLogin = writtenUser(written, this.runtime.authKey) !== null;
-    for (const [field, value] of loginFields(this.request, this.runtime.users.loginAt())) {
-      this.fields.write(field, field, isLogin ? value : undefined);
+    if (this.status === 'unavailable') {
+      if (!isLogin) throw this.#unavailable;
+      this.#startAfresh();
     }
-    const changes = this.fields.changes() as FieldChanges;
-    await (this.status === 'new' ? this.#create(changes) : this.#rotate(changes));
+    const save = async (): Promise<void> => {
+      for (const [field, value] of loginFields(this.request, this.runtime.users.loginAt())) {
+        this.fields.write(field, field, isLogin ? value : undefined);
+      }
+      const changes = this.fields.changes();
+      if (changes) await (this.status === 'new' ? this.#create(changes) : this.#rotate(changes));
+    };
+    await (this.storedUser === undefined ? save() : this.#replaceWith(save));
     if (this.status === 'stored' && this.storedUser !== undefined) await this.#limit(this.storedUser);
+  }
+
+  /**
+   * Begins another session, with what this request has set, and ends that of the user before. A rotation would also take
+   * along what others have written since this request began. Nothing has changed if it rejects.
+   */
+  async #replaceWith(save: () => Promise<void>): Promise<void> {
+    this.reply.requireCookie();
+    const { store, id, storedUser } = { store: this.#store, id: this.id, storedUser: this.storedUser };
+    const state = [this.#identity, this.#times, this.#fields, this.#travel, this.reply.cookie] as const;
+    this.#startAfresh();
+    this.storedUser = undefined;
+    this.#continuesVisit = false;
+    this.#fields = this.#fields?.onlyWritten();
+    try {
+      await save();
+      if (await store.destroy(id)) {
+        this.runtime.emit({ type: 'destroyed', id, userId: storedUser });
+        if (this.status === 'new') this.reply.cookie = 'remove'; // nobody's, and empty
+        return;
+      }
+      // It has ended meanwhile, and nothing comes of it.
+      if (this.status === 'stored') await this.#store.destroy(this.id);
+      this.#applyOutcome('gone', undefined, {});
+    } catch (error) {
+      if (this.status === 'stored') await this.#store.destroy(this.id).catch(() => {});
+      [this.#identity, this.#times, this.#fields, this.#travel, this.reply.cookie] = state;
+      this.status = 'stored';
+      this.storedUser = storedUser;
+      throw error;
+    }
   }
 
   /** A login whose limit could not be seen to is none. */
@@ -419,6 +456,9 @@ export class SessionTransaction {
 
   /** True for a login, and for the end of one. */
   #changesUser(changes: FieldChanges | undefined): boolean {
+    // Nobody knows whose a session is that could not be loaded.
+    if (this.status === 'unavailable' && changes && writtenUser(changes, this.runtime.authKey) === null)
+      return true;
     return changesUser(changes, this.runtime.authKey, this.storedUser);
   }
 

@@ -66,8 +66,9 @@ export class MigratingStore implements SessionStore {
 
   destroy(id: string): Promise<boolean> {
     return this.#queues.run(id, async () => {
-      const [inNew, inOld] = [await this.to.destroy(id), await this.from.destroy(id)];
-      return inNew || inOld;
+      // The old one first: another process that is moving the session finds it gone there, and undoes its copy.
+      const wasInOld = await this.from.destroy(id);
+      return (await this.to.destroy(id)) || wasInOld;
     });
   }
 
