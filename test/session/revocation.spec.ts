@@ -126,6 +126,9 @@ class AccountController {
     this.sockets.track(session, raw);
     raw.writeHead(200, { 'Content-Type': 'text/event-stream' });
     raw.write(': begun\n\n');
+    // A writer that does not look whether somebody has ended its stream.
+    const timer = setInterval(() => raw.write(': and on\n\n'), 20);
+    raw.on('close', () => clearInterval(timer));
   }
 
   /** A stream that writes to the session when it has been open for a long time. */

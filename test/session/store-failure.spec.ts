@@ -19,6 +19,21 @@ class FailingController {
     return { fine: true };
   }
 
+  @Get('leave')
+  leave(@Session() session: Any) {
+    session.delete('userId');
+  }
+
+  @Get('leave-null')
+  leaveNull(@Session() session: Any) {
+    session.set('userId', null);
+  }
+
+  @Get('clear')
+  clear(@Session() session: Any) {
+    session.clear();
+  }
+
   @Get('set')
   set(@Session() session: Any) {
     session.set('value', 'new');
@@ -262,6 +277,14 @@ onBothAdapters((adapter) => {
       const response = await browser.get(path);
       expect(response.status).toBe(503);
       expect(sessionCookies(response)).toEqual([]);
+    });
+
+    it.each(['/leave', '/leave-null', '/clear'])('nobody seems to leave: %s is a 503', async (path) => {
+      await browser.get('/become');
+      served.store.fail('load');
+      expect((await browser.get(path)).status).toBe(503);
+      served.store.recover();
+      expect((await browser.get('/look')).body.userId).not.toBeNull();
     });
 
     it('no id seems to change: that is a 503', async () => {

@@ -94,6 +94,17 @@ describe('two stores as one', () => {
     ]);
   });
 
+  it('end a session that another process moves meanwhile', async () => {
+    const elsewhere = new MigratingStore(fresh, old);
+    const removal = old.hold('destroy');
+    const ending = both.destroy(ID);
+    await removal.reached;
+    await elsewhere.load(ID);
+    removal.release();
+    expect(await ending).toBe(true);
+    expect(await whereIs()).toEqual([undefined, undefined]);
+  });
+
   it.each(['old', 'new'])('say so when a session was there: destroy() in the %s one', async (where) => {
     if (where === 'new') await both.load(ID);
     expect(await both.destroy(ID)).toBe(true);
