@@ -18,8 +18,10 @@ const INSIDE = [
   'stores/memory/sharded-map',
   'stores/migrating.store',
   'stores/session-travel',
-  'stores/solidb/time-budget',
+  'stores/solidb/deadline',
+  'util/bounded-cache',
   'util/duration',
+  'util/origin',
   'util/serial-queue',
 ];
 
