@@ -424,6 +424,22 @@ describe.each(mercurius.map((one) => [one.name, one] as const))('with %s', (_nam
     await socket.close();
     await served.close();
   });
+
+  it('a mutation over HEAD, which it runs, is no safe request', async () => {
+    BankResolver.transfers = 0;
+    const served = await serveGraphqlSockets(transport, {
+      controllers: [AccountController],
+      providers: [BankResolver],
+    });
+    const alice = served.browser();
+    await alice.post('/login');
+    await fetch(`${served.url}/graphql?query=${encodeURIComponent('mutation { transfer }')}`, {
+      method: 'HEAD',
+      headers: { Cookie: alice.cookie as string, Origin: EVIL, 'Sec-Fetch-Site': 'same-site' },
+    });
+    expect(BankResolver.transfers).toBe(0);
+    await served.close();
+  });
 });
 
 onBothAdapters((adapter) => {

@@ -47,6 +47,7 @@ export async function breakIfDead(path: string, lock: string): Promise<void> {
 }
 
 async function take(path: string, lock: string, deadline: number): Promise<void> {
+  // Ends when the lock is free, or at the deadline.
   while (!(await place(path))) {
     if (performance.now() > deadline) throw new Error(`${path} was not free within ${WAIT} ms`);
     const holder = await holderOf(path);
